@@ -1,0 +1,132 @@
+# The front door: the configuration, the rule files, and one named target a stage.
+#   snakemake --cores 2                     the whole study
+#   snakemake --cores 2 statistics          one stage and what it needs
+#   snakemake --cores 2 --configfile FILE   another study (an overlay over config/)
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from usfmae.settings import settings_from
+
+min_version("9.20")
+
+CONFIG = Path(workflow.basedir) / "config"
+
+
+configfile: CONFIG / "datasets.yaml"
+configfile: CONFIG / "models.yaml"
+configfile: CONFIG / "recipes.yaml"
+configfile: CONFIG / "tasks.yaml"
+configfile: CONFIG / "config.yaml"
+
+
+settings = settings_from(config, [Path(file) for file in workflow.configfiles])
+study = settings.study
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    dataset=one_of(settings.datasets),
+    corpus=one_of(settings.corpora),
+    task=one_of(settings.tasks),
+    model=one_of(settings.models),
+    fraction=r"[0-9.]+",
+    seed=r"\d+",
+    fold=r"\d+",
+
+
+localrules:
+    all,
+    download,
+    corpus,
+    pretrain,
+    finetune,
+    statistics,
+    explain,
+    report,
+    track,
+    fetch_dataset,
+    sync_mlflow,
+
+
+rule all:
+    default_target: True
+    input:
+        download_files(settings),
+        corpus_files(settings),
+        pretrain_files(settings),
+        finetune_files(settings),
+        statistics_files(settings),
+        explain_files(settings),
+        REPORT,
+        SYNCED,
+    message:
+        "The study is complete: results/report/report.html"
+
+
+rule download:
+    input:
+        download_files(settings),
+    message:
+        "The datasets are available, or it is said why not"
+
+
+rule corpus:
+    input:
+        corpus_files(settings),
+    message:
+        "The corpora are curated and audited"
+
+
+rule pretrain:
+    input:
+        pretrain_files(settings),
+    message:
+        "The encoders are pretrained"
+
+
+rule finetune:
+    input:
+        finetune_files(settings),
+    message:
+        "Every model is fine-tuned on every fold"
+
+
+rule statistics:
+    input:
+        statistics_files(settings),
+    message:
+        "The models are compared"
+
+
+rule explain:
+    input:
+        explain_files(settings),
+    message:
+        "The models are explained"
+
+
+rule report:
+    input:
+        REPORT,
+    message:
+        "The report is at results/report/report.html"
+
+
+rule track:
+    input:
+        SYNCED,
+    message:
+        "MLflow holds every run and artifact"
+
+
+include: "workflow/rules/download.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/explain.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/track.smk"

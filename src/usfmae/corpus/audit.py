@@ -1,0 +1,54 @@
+"""The audit of a whole corpus: duplicates, groups, and what curation found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from usfmae.corpus.duplicates import find_pairs, groups, read_corpus
+from usfmae.record import write_table
+from usfmae.settings.study import Corpus
+
+#: Share of burnt-in pixels above which a frame is reported; real frames without overlays stay below.
+OVERLAY = 0.001
+
+
+def audit(corpus: Corpus, folder: Path) -> None:
+    """Writes `duplicates.parquet`, `groups.parquet` and `curation.csv` into `folder`, which holds the
+    curated datasets. Raises ValueError where frames and table of a dataset do not match."""
+    folders = [folder / dataset for dataset in corpus.datasets]
+    table, frames = read_corpus(folders)
+    pairs = find_pairs(table, frames, corpus.duplicates)
+    write_table(folder / "duplicates.parquet", pairs)
+    write_table(folder / "groups.parquet", groups(table, pairs))
+    everything = pd.concat(
+        [pd.read_parquet(f / "frames.parquet").assign(dataset=f.name) for f in folders], ignore_index=True
+    )
+    write_table(folder / "curation.csv", findings(everything, pairs, corpus.datasets))
+
+
+def findings(table: pd.DataFrame, pairs: pd.DataFrame, datasets: list[str]) -> pd.DataFrame:
+    """`dataset, finding, frames`: what was kept, dropped and flagged. A finding of no frame is left out,
+    but for `kept`, which every dataset has."""
+    of_frame = table.set_index("frame_id")["dataset"]
+    first = pairs["frame_a"].map(of_frame)
+    rows = []
+    for dataset in datasets:
+        own = table[table["dataset"] == dataset]
+        kept = own[own["drop_reason"].isna()]
+        tied = pairs[first == dataset]
+        reasons = own["drop_reason"].dropna().str.split(":").str[0].value_counts()
+        found = {
+            "kept": len(kept),
+            **{f"dropped: {reason}": int(n) for reason, n in reasons.items()},
+            "kept without a label": int(kept["label"].isna().sum()),
+            "with a mask": int(kept["has_mask"].sum()),
+            "with burnt-in text, calipers or colour": int((kept["overlay_fraction"] > OVERLAY).sum()),
+            "exact duplicate pairs": int((tied["kind"] == "exact").sum()),
+            "near duplicate pairs": int((tied["kind"] == "near").sum()),
+            "duplicate pairs across subjects": int(tied["across_subjects"].sum()),
+            "duplicate pairs with different labels": int(tied["labels_differ"].sum()),
+        }
+        rows += [(dataset, finding, n) for finding, n in found.items() if n or finding == "kept"]
+    return pd.DataFrame(rows, columns=["dataset", "finding", "frames"])

@@ -1,0 +1,67 @@
+"""Where datasets come from: one function a host, found by the `host` of a dataset's `access`.
+
+Each takes the access settings and a folder, puts the release there (or finds it elsewhere) and returns
+the folder that holds it. `Unavailable` is a result: the reason goes into `fetched.json`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from usfmae.corpus.release import write_release
+from usfmae.progress import progress
+from usfmae.settings.datasets import FolderAccess, PackageAccess, SimulatedAccess
+
+
+class Unavailable(Exception):
+    """The dataset cannot be had now; the message says why and what a person can do."""
+
+
+def simulated(access: SimulatedAccess, folder: Path) -> Path:
+    """Simulates a release into `folder`."""
+    write_release(
+        folder,
+        anatomy=access.anatomy,
+        subjects=access.subjects,
+        frames_per_subject=access.frames_per_subject,
+        difficulty=access.difficulty,
+        seed=access.seed,
+        defects=access.defects,
+        progress=progress,
+    )
+    return folder
+
+
+def package(access: PackageAccess, folder: Path) -> Path:
+    """Finds the folder inside an installed package; nothing is copied."""
+    spec = importlib.util.find_spec(access.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise Unavailable(f"the Python package {access.package!r} is not installed")
+    return local(Path(spec.submodule_search_locations[0]) / access.folder)
+
+
+def local_folder(access: FolderAccess, folder: Path) -> Path:
+    """Finds the folder that a person has put on this machine; nothing is copied."""
+    return local(expanded(access.folder))
+
+
+def expanded(folder: str) -> Path:
+    """The path with `~` and `${VARIABLES}` filled in. A variable that is not set stays as it is written."""
+    return Path(os.path.expandvars(folder)).expanduser()
+
+
+def local(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise Unavailable(f"there is no folder {folder}; put the release there, or correct `access.folder`")
+    return folder.resolve()
+
+
+HOSTS: dict[str, Callable[[Any, Path], Path]] = {
+    "simulated": simulated,
+    "package": package,
+    "folder": local_folder,
+}

@@ -1,0 +1,48 @@
+"""Intervals from a cluster bootstrap: subjects are resampled, each with all of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+_CHUNK = 500_000  # weights held at once, so that memory does not grow with the number of resamples
+
+
+def cluster_bootstrap(
+    statistic: Callable[[Floats], Floats], subjects: ArrayLike, *, resamples: int, seed: int
+) -> Floats:
+    """Draws a statistic's bootstrap distribution, `(resamples, M)`.
+
+    `subjects (N,)` names each frame's subject. `statistic` receives frame weights `(b, N)`, how often each
+    frame is in each of b resamples, and returns `(b, M)`. Subjects are drawn with replacement, as many as
+    there are (Field and Welsh 2007, J. R. Stat. Soc. B 69:369). The same subjects and seed give the same
+    resamples, so the difference of two models' draws is the distribution of their paired difference.
+    """
+    names, rows = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK // len(rows))
+    draws = []
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = generator.integers(len(names), size=(size, len(names)))
+        drawn += len(names) * np.arange(size)[:, None]  # a range of numbers of its own for each resample
+        times = np.bincount(drawn.ravel(), minlength=size * len(names)).reshape(size, len(names))
+        draws.append(statistic(times.astype(np.float64)[:, rows]))
+    return np.concatenate(draws)
+
+
+def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The percentile interval of each column of `draws (B, M)`: lower `(M,)`, upper `(M,)`.
+
+    Resamples that lack a class are NaN and left out; if all are, so is the interval.
+    """
+    usable = draws[np.isfinite(draws).all(axis=1)]
+    if len(usable) == 0:
+        return np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
+    lower, upper = np.percentile(usable, [50 * (1 - level), 50 * (1 + level)], axis=0)
+    return lower, upper

@@ -1,0 +1,221 @@
+"""Metrics of a classifier from its probabilities, for one weighting of the frames or for thousands at once.
+
+Every metric is computed for a matrix of frame weights `(B, N)`: one row of ones gives the metric, the integer
+weights of B resamples give its bootstrap. A resample without a frame of some class has NaN for all metrics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+PREFIX = "probability_"
+#: Where a metric can lie, if not in 0 to 1. (The Brier score of several classes sums over the classes.)
+RANGES = {"kappa": (-1.0, 1.0), "brier": (0.0, 2.0)}
+_CALIBRATION_BINS = 15  # Guo et al. 2017, On Calibration of Modern Neural Networks
+
+
+def compute(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: list[str],
+    positive: str | None = None,
+    threshold: float | None = None,
+) -> dict[str, float]:
+    """The metrics of `(N,)` class names and `(N, C)` probabilities (0 to 1, columns as in `classes`).
+
+    Of two classes, `positive` (the last unless named) is predicted from `threshold` (0.5) on, and sensitivity
+    (the same as recall), specificity, precision, auc and average_precision are that class's. Of more classes,
+    the likeliest is predicted and these are means over the classes, each against the rest; the classes' own
+    values follow as `sensitivity_<class>`, `specificity_<class>`, `precision_<class>`, `f1_<class>`, `auc_<class>`.
+
+    As in scikit-learn, the precision of a class that is never predicted is 0, and the Brier score is the mean
+    squared error of the positive class's probability, or summed over the classes if there are more than two.
+    The expected calibration error has 15 equal bins of the highest probability (Guo et al. 2017).
+    Raises `ValueError` for NaN, unknown or missing classes and rows that do not sum to 1.
+    """
+    codes, table = checked(labels, probabilities, classes)
+    predicted = predict(table, classes, positive, threshold)
+    weighted = weighted_metrics(codes, table, predicted, np.ones((1, len(codes))), classes, positive)
+    return {name: float(value[0]) for name, value in weighted.items()}
+
+
+def checked(
+    labels: ArrayLike, probabilities: ArrayLike, classes: list[str]
+) -> tuple[NDArray[np.intp], Floats]:
+    """Class numbers `(N,)` and float64 probabilities `(N, C)`, or a `ValueError` that says what is wrong."""
+    names = np.asarray(labels, dtype=object)
+    table = np.asarray(probabilities, dtype=np.float64)
+    if table.shape != (len(names), len(classes)):
+        raise ValueError(f"probabilities have shape {table.shape}, expected {(len(names), len(classes))}")
+    codes = pd.Index(classes).get_indexer(pd.Index(names))
+    if (codes < 0).any():
+        raise ValueError(f"label {names[codes < 0][0]!r} in row {np.argmax(codes < 0)} is none of {classes}")
+    wrong = ~(np.isclose(table.sum(axis=1), 1, atol=0.01) & (table >= 0).all(axis=1))  # NaN compares false
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"row {row}: probabilities {table[row].tolist()} are NaN, negative or do not sum to 1"
+        )
+    missing = [name for code, name in enumerate(classes) if code not in codes]
+    if missing:
+        raise ValueError(
+            f"no frame of class {', '.join(missing)} among {len(codes)}: the metrics need each class"
+        )
+    return codes, table
+
+
+def predict(
+    probabilities: Floats,
+    classes: list[str],
+    positive: str | None = None,
+    threshold: float | Floats | None = None,
+) -> NDArray[np.intp]:
+    """Numbers `(N,)` of the predicted classes: the likeliest; of two, `positive` from `threshold` on.
+
+    `threshold` is one number or `(N,)`.
+    """
+    if len(classes) != 2:
+        likeliest: NDArray[np.intp] = probabilities.argmax(axis=1)
+        return likeliest
+    column = positive_column(classes, positive)
+    reached = probabilities[:, column] >= (0.5 if threshold is None else threshold)
+    chosen: NDArray[np.intp] = np.where(reached, column, 1 - column)
+    return chosen
+
+
+def positive_column(classes: list[str], positive: str | None) -> int:
+    """The column of the positive class, the last one unless named."""
+    if positive is not None and positive not in classes:
+        raise ValueError(f"the positive class {positive!r} is none of {classes}")
+    return len(classes) - 1 if positive is None else classes.index(positive)
+
+
+def weighted_metrics(
+    labels: NDArray[np.intp],
+    probabilities: Floats,
+    predicted: NDArray[np.intp],
+    weights: Floats,
+    classes: list[str],
+    positive: str | None = None,
+) -> dict[str, Floats]:
+    """Each metric of `compute`, `(B,)`, for `weights (B, N)`; labels and predictions `(N,)` are numbers."""
+    n_classes = len(classes)
+    headline = [positive_column(classes, positive)] if n_classes == 2 else list(range(n_classes))
+    counts = weights @ np.eye(n_classes**2)[labels * n_classes + predicted]  # (B, C * C)
+    counts = counts.reshape(-1, n_classes, n_classes)  # (B, label, predicted)
+    hits = np.diagonal(counts, axis1=1, axis2=2)  # (B, C)
+    support, called, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        one_vs_rest = {  # (B, C) each
+            "sensitivity": hits / support,
+            "specificity": 1 - (called - hits) / (total[:, None] - support),
+            "precision": np.where(called > 0, hits / called, 0.0),
+            "f1": 2 * hits / (support + called),
+        }
+        ranked = [ranking_metrics(labels == c, probabilities[:, c], weights) for c in headline]
+        auc, average_precision = np.moveaxis(np.array(ranked), 0, -1)  # (B, headline) each
+        chance = (support * called).sum(axis=1) / total**2
+        accuracy = hits.sum(axis=1) / total
+        kappa = (accuracy - chance) / (1 - chance)
+
+    of_interest = {name: values[:, headline].mean(axis=1) for name, values in one_vs_rest.items()}
+    truth = np.eye(n_classes)[labels]  # (N, C)
+    squared = ((probabilities - truth)[:, headline] ** 2).sum(axis=1)  # (N,)
+    metrics = {
+        "accuracy": accuracy,
+        "balanced_accuracy": one_vs_rest["sensitivity"].mean(axis=1),
+        "sensitivity": of_interest["sensitivity"],
+        "specificity": of_interest["specificity"],
+        "precision": of_interest["precision"],
+        "recall": of_interest["sensitivity"],
+        "f1_macro": one_vs_rest["f1"].mean(axis=1),
+        "f1_weighted": (one_vs_rest["f1"] * support).sum(axis=1) / total,
+        "auc": auc.mean(axis=1),
+        "average_precision": average_precision.mean(axis=1),
+        "kappa": kappa,
+        "brier": weights @ squared / total,
+        "expected_calibration_error": _calibration_error(labels, probabilities, weights) / total,
+    }
+    if n_classes > 2:
+        for name, values in {**one_vs_rest, "auc": auc}.items():
+            metrics |= {f"{name}_{label}": values[:, c] for c, label in enumerate(classes)}
+    complete = (support > 0).all(axis=1)
+    return {name: np.where(complete, values, np.nan) for name, values in metrics.items()}
+
+
+def ranking_metrics(is_class: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Area under the ROC curve and average precision, `(B,)` each, from one sort; tied scores count half."""
+    hits, misses = _ranked(is_class, scores, weights)
+    positives, negatives = hits.sum(axis=1), misses.sum(axis=1)
+    cumulative_hits, cumulative_misses = hits.cumsum(axis=1), misses.cumsum(axis=1)
+    beaten = negatives[:, None] - cumulative_misses + misses / 2
+    auc = np.einsum("bj,bj->b", hits, beaten) / (positives * negatives)
+    taken = cumulative_hits + cumulative_misses
+    precision = np.divide(cumulative_hits, taken, out=np.zeros_like(taken), where=taken > 0)
+    return auc, np.einsum("bj,bj->b", hits, precision) / positives
+
+
+def roc(is_class: NDArray[np.bool_], scores: Floats, grid: Floats, weights: Floats | None = None) -> Floats:
+    """Sensitivity on a `grid (G,)` of 1 - specificity: `(G,)`, or `(B, G)` for `weights (B, N)`.
+
+    `is_class (N,)` says which frames are of the class that `scores (N,)` speak for. Between the thresholds
+    the curve is a straight line; at a vertical step the upper end counts.
+    """
+    hits, misses = _ranked(is_class, scores, np.ones((1, len(scores))) if weights is None else weights)
+    with np.errstate(invalid="ignore"):  # a resample without one of the two sides gives NaN
+        sensitivity, complement = (
+            np.pad(counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True), ((0, 0), (1, 0)))
+            for counts in (hits, misses)
+        )
+    curves = np.array([np.interp(grid, x, y) for x, y in zip(complement, sensitivity, strict=True)])
+    curves[~(np.isfinite(complement[:, -1]) & np.isfinite(sensitivity[:, -1]))] = np.nan
+    return curves[0] if weights is None else curves
+
+
+def youden_threshold(is_positive: ArrayLike, scores: ArrayLike) -> float:
+    """The threshold of the positive class's probability with the highest sensitivity + specificity - 1.
+
+    (Youden 1950.) It lies midway between two neighbouring scores; of equally good ones the nearest to 0.5 is
+    taken. To be used on validation frames only. Raises `ValueError` where one side is missing.
+    """
+    positive, values = np.asarray(is_positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if positive.all() or not positive.any() or np.isnan(values).any():
+        raise ValueError("a threshold needs frames of both classes and scores without NaN")
+    hits, misses = _ranked(positive, values, np.ones((1, len(values))))
+    distinct = np.unique(values)[::-1]
+    youden = hits.cumsum() / hits.sum() - misses.cumsum() / misses.sum()
+    midway = (distinct[:-1] + distinct[1:]) / 2
+    best = midway[np.isclose(youden[:-1], youden[:-1].max())] if len(midway) else distinct
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def subject_level(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a subject (and role, model, seed, fold if present): the mean of its frames' probabilities."""
+    probabilities = [name for name in predictions.columns if name.startswith(PREFIX)]
+    keys = [name for name in predictions.columns if name not in (*probabilities, "frame_id")]
+    return predictions.groupby(keys, as_index=False, sort=False)[probabilities].mean()
+
+
+def _ranked(is_class: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Weights in and outside the class at each distinct score, highest first: `(B, J)` each."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # tied scores are one step
+    ordered = weights[:, order]
+    hits = ordered * is_class[order]
+    misses = ordered - hits
+    if len(starts) == len(order):  # no ties, nothing to sum
+        return hits, misses
+    return np.add.reduceat(hits, starts, axis=1), np.add.reduceat(misses, starts, axis=1)
+
+
+def _calibration_error(labels: NDArray[np.intp], probabilities: Floats, weights: Floats) -> Floats:
+    """Summed over the bins: |right answers - confidence|, `(B,)`."""
+    confidence = probabilities.max(axis=1)
+    excess = (probabilities.argmax(axis=1) == labels) - confidence
+    bins = np.clip(np.ceil(confidence * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
+    gaps: Floats = np.abs(weights @ (np.eye(_CALIBRATION_BINS)[bins] * excess[:, None])).sum(axis=1)
+    return gaps

@@ -1,0 +1,25 @@
+"""Reads the predictions of many runs into one table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+_RUN = re.compile(r"/(?P<model>[^/]+)/[^/]+/fraction-[^/]+/seed-(?P<seed>\d+)/fold-(?P<fold>\d+)/[^/]+$")
+
+
+def read_predictions(paths: list[Path]) -> pd.DataFrame:
+    """The rows of all `predictions.parquet` with `model`, `seed` and `fold` from their paths.
+
+    Raises ValueError where a path is not that of a run's predictions.
+    """
+    tables = []
+    for path in paths:
+        found = _RUN.search(path.as_posix())
+        if found is None:
+            raise ValueError(f"{path}: not …/<model>/<recipe>/fraction-…/seed-…/fold-…/predictions.parquet")
+        run = {"model": found["model"], "seed": int(found["seed"]), "fold": int(found["fold"])}
+        tables.append(pd.read_parquet(path).assign(**run))
+    return pd.concat(tables, ignore_index=True)

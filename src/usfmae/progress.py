@@ -1,0 +1,117 @@
+"""Progress and errors for people: a bar on a terminal, plain lines in a log, one sentence for a mistake."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+#: Seconds between two plain lines.
+INTERVAL = 10.0
+#: The log file of the running job, while `logged` is active.
+_log: TextIO | None = None
+
+
+@contextmanager
+def logged(path: Path | str) -> Iterator[None]:
+    """Sends what the job says to its log file as well as to the terminal.
+
+    An error of this package (a wrong setting, a leaking split, a truncated file) ends the job with its
+    sentence on the terminal and its traceback in the log; any other error is raised as it is.
+    """
+    global _log
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    out, err = sys.stdout, sys.stderr
+    with open(path, "w", encoding="utf-8") as _log:
+        sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc(file=_log)
+            if type(error).__module__.startswith("usfmae."):
+                print(f"\nerror: {error}\n", file=err, flush=True)
+                raise SystemExit(1) from None
+            raise
+        finally:
+            sys.stdout, sys.stderr = out, err
+            _log.flush()
+    _log = None
+
+
+def progress(
+    items: Iterable[T], *, description: str, total: int | None = None, unit: str = "it"
+) -> Iterator[T]:
+    """Yields `items` and shows how far it is: count, rate and time left.
+
+    On a terminal a bar (tqdm); in the log, and where there is no terminal, a line every ten seconds and
+    one at the end.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
+    lines = _log if terminal else sys.stderr
+    bar = tqdm(
+        desc=description,
+        total=total,
+        unit=unit,
+        dynamic_ncols=True,
+        leave=False,
+        disable=not terminal,
+        file=sys.__stderr__,
+    )
+    started = shown = time.monotonic()
+    done = 0
+    with bar:
+        for item in items:
+            yield item
+            done += 1
+            bar.update()
+            now = time.monotonic()
+            if now - shown >= INTERVAL and done != total:
+                shown = now
+                print(_line(description, done, total, unit, now - started), file=lines, flush=True)
+    print(_line(description, done, total, unit, time.monotonic() - started), file=lines, flush=True)
+
+
+def _line(description: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    text = f"{description}: {done}{f'/{total}' if total is not None else ''} {unit}, {rate:.3g} {unit}/s"
+    if total is not None and done < total and rate > 0:
+        return f"{text}, {clock((total - done) / rate)} left"
+    return f"{text}, {clock(seconds)} in all"
+
+
+def clock(seconds: float) -> str:
+    """`75` → `1:15`, `4000` → `1:06:40`."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _Both:
+    """A text stream that writes to two."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self.first, self.second = first, second
+
+    def write(self, text: str) -> int:
+        self.second.write(text)
+        return self.first.write(text)
+
+    def flush(self) -> None:
+        self.first.flush()
+        self.second.flush()
+
+    def isatty(self) -> bool:
+        return self.first.isatty()
+
+    def fileno(self) -> int:
+        return self.first.fileno()

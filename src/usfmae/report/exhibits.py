@@ -1,0 +1,54 @@
+"""Figures and tables on their way into the page: written to their folder, and embedded."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from usfmae.record import write_table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An embedded figure. `width` and `height` are CSS pixels, half of the picture's own."""
+
+    source: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. `prose` names the columns that hold words; the others are aligned as numbers."""
+
+    caption: str
+    columns: list[str]
+    prose: frozenset[str]
+    rows: list[list[str]]
+
+
+class Exhibits:
+    """The folders `results/figures` and `results/tables`."""
+
+    def __init__(self, figures: Path, tables: Path) -> None:
+        self.figures, self.tables = figures, tables
+
+    def table(self, name: str, frame: pd.DataFrame, caption: str, prose: set[str]) -> Table:
+        """Writes `<tables>/<name>.csv` with the cells as the page shows them."""
+        write_table(self.tables / f"{name}.csv", frame)
+        return Table(caption, list(frame.columns), frozenset(prose), frame.to_numpy().tolist())
+
+
+def embedded(path: Path, alt: str, caption: str) -> Picture:
+    """`<path>.png` as a data address."""
+    file = path.with_name(f"{path.name}.png")
+    with Image.open(file) as image:
+        width, height = image.size
+    source = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+    return Picture(source, alt, caption, width // 2, height // 2)

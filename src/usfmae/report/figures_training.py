@@ -1,0 +1,78 @@
+"""Figures of the training runs: losses, reconstructions of masked frames, fine-tuning scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from usfmae.report.style import MASKED, PALETTE, colour, mark_simulated, new_figure, save, whole_numbers
+
+
+def loss_curve(history: pd.DataFrame, out: Path, *, simulated: bool) -> None:
+    """Training and validation loss by epoch from a pretraining run's `history.parquet`."""
+    figure = new_figure(7, 3)
+    axes = figure.subplots()
+    for name, style, shade in (("train_loss", "-", PALETTE[0]), ("validation_loss", "--", PALETTE[1])):
+        words = name.removesuffix("_loss").replace("train", "training")
+        axes.plot(history["epoch"], history[name], style, color=shade, label=words)
+    axes.set(xlabel="epoch", ylabel="mean squared error\nof the masked patches")
+    axes.xaxis.set_major_locator(whole_numbers())
+    axes.legend()
+    mark_simulated(figure, simulated)
+    save(figure, out)
+
+
+def reconstructions(npz: Path, out: Path, *, simulated: bool) -> None:
+    """Rows original, masked, reconstructed; a column a frame. Masked patches (value -1) are tinted.
+
+    `npz` holds `original`, `masked` and `reconstructed`: float32 `(n, H, W)`, 0 to 1.
+    """
+    shades = matplotlib.colormaps["gray"].with_extremes(bad=MASKED)
+    with np.load(npz) as pictures:
+        rows = {name: pictures[name][:8] for name in ("original", "masked", "reconstructed")}
+    n = len(rows["original"])
+    figure = new_figure(1.25 * n + 0.6, 4)
+    grid = figure.subplots(3, n, squeeze=False)
+    for line, (name, frames) in zip(grid, rows.items(), strict=True):
+        for axes, frame in zip(line, frames, strict=True):
+            axes.imshow(np.ma.masked_less(frame, 0), cmap=shades, vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(name)
+    mark_simulated(figure, simulated)
+    save(figure, out)
+
+
+def finetune_curves(
+    histories: dict[str, list[pd.DataFrame]],
+    titles: dict[str, str],
+    metric: str,
+    out: Path,
+    *,
+    simulated: bool,
+) -> None:
+    """Validation score by epoch: a panel a model, a thin line a run (fold and seed), their mean in bold.
+
+    `histories` holds the `history.parquet` tables of each model that ran; `titles` all models in order.
+    """
+    columns = min(3, len(histories))
+    lines = -(-len(histories) // columns)
+    figure = new_figure(9.5, 2.5 * lines)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(histories) :]:
+        axes.set_axis_off()
+    for axes, (model, runs) in zip(grid.flat, histories.items(), strict=False):
+        shade = colour(list(titles).index(model))
+        for run in runs:
+            axes.plot(run["epoch"], run["validation_score"], color=shade, linewidth=0.7, alpha=0.55)
+        mean = pd.concat(runs).groupby("epoch")["validation_score"].mean()
+        axes.plot(mean.index, mean, color=shade, linewidth=2.2)
+        axes.set_title(titles[model])
+        axes.xaxis.set_major_locator(whole_numbers())
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel(f"{metric} on validation", fontsize=9)
+    mark_simulated(figure, simulated)
+    save(figure, out)

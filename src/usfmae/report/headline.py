@@ -1,0 +1,64 @@
+"""A task's result in one or two sentences, and its comparisons' null hypotheses in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from usfmae.report.words import count, metric_name, p_value, smallest_p, with_interval
+from usfmae.settings import Settings
+
+
+def best_model(summary: pd.DataFrame, metric: str, titles: dict[str, str]) -> str:
+    """The highest primary metric with interval and n: on the hold-out, else on the folds pooled."""
+    primary = summary[summary["metric"] == metric]
+    holdout = primary[primary["estimate"] == "mean of fold models"]
+    chosen = holdout if len(holdout) else primary[primary["estimate"] == "pooled"]
+    if chosen.empty:
+        return "No result yet."
+    row = chosen.loc[chosen["value"].idxmax()]
+    value = with_interval(row["value"], row["lower"], row["upper"])
+    n = f"{count(row['n_frames'], 'frame')} of {count(row['n_subjects'], 'subject')}"
+    where = f"the independent hold-out ({n}, mean of {count(row['n_folds'], 'fold model')})"
+    if chosen is not holdout:
+        where = f"cross-validation ({n}, {count(row['n_folds'], 'fold')} pooled)"
+    among = f", the highest of {len(chosen)} models" if len(chosen) > 1 else ""
+    return f"{titles[row['model']]} reaches {metric_name(metric)} {value} on {where}{among}."
+
+
+def foundation_against_scratch(settings: Settings, comparisons: pd.DataFrame, metric: str) -> str:
+    """The reference, if pretrained, against the same encoder from scratch; empty where not compared."""
+    models, reference = settings.models, settings.study.reference
+    twins = [
+        name
+        for name in settings.study.models
+        if models[name].weights == "scratch" and models[name].encoder == models[reference].encoder is not None
+    ]
+    if models[reference].weights != "pretrain" or not twins:
+        return ""
+    pair = comparisons[(comparisons["model_a"] == reference) & (comparisons["model_b"] == twins[0])]
+    tests = {row["test"]: row for _, row in pair[pair["role"] == "test"].iterrows()}
+    t, signed = tests.get("corrected resampled t"), tests.get("Wilcoxon signed-rank")
+    if t is None or signed is None:
+        return ""
+    difference = with_interval(t["difference"], t["lower"], t["upper"], digits=3, sign=True)
+    verdict = "no difference is shown"
+    if not math.isnan(t["p_holm"]) and t["p_holm"] < 0.05:
+        verdict = "the pretrained model is better" if t["difference"] > 0 else "the pretrained model is worse"
+    return (
+        f"{models[reference].title} minus {models[twins[0]].title}: {difference} {metric_name(metric)} over "
+        f"{count(t['n_pairs'], 'fold')}, p = {p_value(t['p_holm'])} (corrected resampled t, Holm): {verdict}. "
+        f"Wilcoxon signed-rank: p = {p_value(signed['p'])}, where {count(signed['n_pairs'], 'fold')} can give "
+        f"no p below {smallest_p(signed['smallest_p'])}."
+    )
+
+
+def hypotheses(comparisons: pd.DataFrame) -> list[dict[str, str]]:
+    """Each test once: `test`, its `null` in words, the `method`, and the notes of all its rows."""
+    found = []
+    for test, rows in comparisons.groupby("test", sort=False):
+        first = rows.iloc[0]
+        notes = " ".join(dict.fromkeys(str(note).strip() for note in rows["note"].dropna()))
+        found.append({"test": str(test), "null": first["null"], "method": first["method"], "notes": notes})
+    return found

@@ -1,0 +1,91 @@
+"""What the stages left in `results/` for this study; whatever is not there is None or empty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from usfmae.settings import Settings
+
+
+class Products:
+    """Reads the products of the study's own tasks, models and recipes; older runs of others are passed over."""
+
+    def __init__(self, settings: Settings, results: Path) -> None:
+        self.settings, self.study, self.results = settings, settings.study, results
+        self.titles = {model: settings.models[model].title for model in self.study.models}
+        tasks = [settings.tasks[task].corpus for task in self.study.tasks]
+        recipes = [settings.recipes.pretrain[name].corpus for name in self.study.pretrain]
+        self.corpora = list(dict.fromkeys([*tasks, *recipes]))
+        self.datasets = list(
+            dict.fromkeys(name for corpus in self.corpora for name in settings.corpora[corpus].datasets)
+        )
+
+    def simulated(self, datasets: list[str]) -> set[str]:
+        return {name for name in datasets if self.settings.datasets[name].simulated}
+
+    def frames(self, corpus: str) -> dict[str, pd.DataFrame]:
+        """`frames.parquet` of each dataset of a corpus that was curated."""
+        tables = {}
+        for name in self.settings.corpora[corpus].datasets:
+            table = self.table("corpus", corpus, name, "frames.parquet")
+            if table is not None:
+                tables[name] = table
+        return tables
+
+    def statistics(self, task: str) -> dict[str, pd.DataFrame]:
+        """The task's tables by name, with the study's models only; empty before the statistics stage."""
+        found = {}
+        for file in ("summary.csv", "fold_metrics.csv", "comparisons.csv", "confusion.csv", "roc.parquet"):
+            table = self.table("statistics", task, file)
+            if table is not None:
+                column = "model_b" if file == "comparisons.csv" else "model"
+                found[Path(file).stem] = table[table[column].isin(self.titles)]
+        return found
+
+    def finetune_folder(self, task: str, model: str) -> Path | None:
+        """The folder of the model's runs with the largest share of the training subjects, None if not run."""
+        fractions = (self.results / "finetune" / task / model / self.study.recipe).glob("fraction-*")
+        ran = [folder for folder in fractions if any(folder.glob("seed-*/fold-*/predictions.parquet"))]
+        return max(ran, key=lambda folder: float(folder.name.removeprefix("fraction-")), default=None)
+
+    def histories(self, task: str) -> dict[str, list[pd.DataFrame]]:
+        """`history.parquet` of each model's runs, seeds and folds in order."""
+        found = {}
+        for model in self.titles:
+            folder = self.finetune_folder(task, model)
+            files = sorted(folder.glob("seed-*/fold-*/history.parquet")) if folder else []
+            if files:
+                found[model] = [pd.read_parquet(file) for file in files]
+        return found
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The run records of the study, pretraining first."""
+        folders = [self.results / "pretrain" / recipe for recipe in self.study.pretrain]
+        for task in self.study.tasks:
+            for model in self.titles:
+                folder = self.results / "finetune" / task / model / self.study.recipe
+                folders += sorted(file.parent for file in folder.glob("fraction-*/seed-*/fold-*/run.json"))
+        for task in self.study.tasks:
+            folders += [self.results / "explain" / task / model for model in self.study.explain.models]
+        records = [self.json(folder / "run.json") for folder in folders]
+        return [record for record in records if record is not None]
+
+    def table(self, *parts: str) -> pd.DataFrame | None:
+        """A Parquet or CSV table below `results/`, None where there is none."""
+        path = self.results.joinpath(*parts)
+        if not path.exists():
+            return None
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        # A class may be called "NA" or "None": only an empty cell is missing.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+    def json(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content

@@ -1,0 +1,92 @@
+"""Numbers and results in words, the same way in figures, tables and sentences."""
+
+from __future__ import annotations
+
+import math
+
+NOT_RUN = "not run (weights missing)"
+
+_METRICS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision (positive predictive value)",
+    "f1": "F1",
+    "f1_macro": "F1 (macro)",
+    "f1_weighted": "F1 (weighted)",
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "kappa": "Cohen's kappa",
+    "brier": "Brier score",
+    "expected_calibration_error": "Expected calibration error",
+}
+_ESTIMATES = {
+    ("test", "mean of folds"): "Cross-validation, mean of the folds",
+    ("test", "pooled"): "Cross-validation, folds pooled",
+    ("holdout", "mean of fold models"): "Hold-out, mean of the fold models",
+    ("holdout", "averaged probability"): "Hold-out, averaged probability",
+}
+#: In the order in which tables show them.
+ESTIMATES = tuple(_ESTIMATES)
+
+
+def metric_name(metric: str) -> str:
+    """`f1_macro` -> `F1 (macro)`; `sensitivity_cystic hygroma` -> `Sensitivity, cystic hygroma`."""
+    if metric in _METRICS:
+        return _METRICS[metric]
+    known = [name for name in _METRICS if metric.startswith(f"{name}_")]
+    name = max(known, key=len, default="")
+    return f"{_METRICS[name]}, {metric[len(name) + 1 :]}" if name else metric.replace("_", " ")
+
+
+def estimate_name(role: str, estimate: str) -> str:
+    return _ESTIMATES.get((role, estimate), f"{role}, {estimate}")
+
+
+def role_name(role: str) -> str:
+    return {"test": "cross-validation", "holdout": "hold-out"}.get(role, role)
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """`0.84`, with a true minus; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def with_interval(value: float, lower: float, upper: float, digits: int = 2, sign: bool = False) -> str:
+    """`0.84 (0.79–0.88)`; signed numbers get a `to` between the bounds, where a dash reads as a minus."""
+    shown = number(value, digits, sign)
+    if math.isnan(value) or math.isnan(lower) or math.isnan(upper):
+        return shown
+    between = " to " if sign else "–"
+    return f"{shown} ({number(lower, digits, sign)}{between}{number(upper, digits, sign)})"
+
+
+def p_value(p: float) -> str:
+    """`0.031`, `<0.001`, or a dash where no test was made."""
+    if math.isnan(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def smallest_p(p: float) -> str:
+    """The least p a test can give; a test on a continuous statistic has no bound."""
+    return "no bound" if p == 0 else p_value(p)
+
+
+def count(n: float, noun: str) -> str:
+    """`1 frame`, `1,204 frames`."""
+    return f"{n:,.0f} {noun}" if n == 1 else f"{n:,.0f} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"

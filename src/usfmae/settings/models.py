@@ -1,0 +1,67 @@
+"""`config/models.yaml`: encoders (shapes of a vision transformer) and models (architecture and weights)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from usfmae.settings.base import Strict
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Encoder(Strict):
+    """A vision transformer's shape. ViT-B/16 is width 768, depth 12, heads 12, patch 16."""
+
+    width: Positive
+    """Length of a token."""
+    depth: Positive
+    """Number of blocks."""
+    heads: Positive
+    patch_size: Positive
+    """Pixels along a side of a patch."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Encoder:
+        if self.width % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        if self.width % 4:
+            raise ValueError(f"width ({self.width}) must be a multiple of 4 for sine-cosine positions")
+        return self
+
+
+class Model(Strict):
+    """An architecture and the weights it starts from."""
+
+    title: str
+    """As it stands in tables and figures. A randomly initialised model must say "from scratch"."""
+    encoder: str | None = None
+    """A key of `encoders`: our vision transformer."""
+    timm: str | None = None
+    """Or a timm model name, for example `densenet169`."""
+    weights: Literal["scratch", "pretrain"] = "scratch"
+    """`scratch`: random; `pretrain`: the encoder of the pretraining recipe named by `pretrain`."""
+    pretrain: str | None = None
+    pool: Literal["avg", "token"] = "avg"
+    """How a transformer's tokens become one vector: their mean, or the class token."""
+    explain_layer: str | None = None
+    """Dotted name of the Score-CAM layer; by default the last block's first norm (transformer) or
+    the last convolutional stage."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Model:
+        if (self.encoder is None) == (self.timm is None):
+            raise ValueError("give exactly one of `encoder` and `timm`")
+        if (self.weights == "pretrain") != (self.pretrain is not None):
+            raise ValueError("`weights: pretrain` and `pretrain: <recipe>` go together")
+        if self.weights == "pretrain" and self.encoder is None:
+            raise ValueError("weights of our pretraining need an `encoder`")
+        if self.weights == "scratch" and "from scratch" not in self.title:
+            raise ValueError(f'randomly initialised, so its title must say "from scratch": {self.title!r}')
+        return self
+
+
+class ModelsFile(Strict):
+    encoders: dict[str, Encoder] = {}
+    models: dict[str, Model] = {}

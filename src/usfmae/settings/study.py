@@ -1,0 +1,76 @@
+"""`config/config.yaml`: which corpora, tasks, models and recipes a study runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from usfmae.settings.base import Strict
+from usfmae.settings.models import Positive
+
+
+class Duplicates(Strict):
+    """When two frames count as the same picture."""
+
+    hamming: Annotated[int, Field(ge=0, le=32)] = 10
+    """Candidates: perceptual hashes (64 bits) that differ in at most this many bits, mirrored or not."""
+    correlation: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Confirmed: normalised cross-correlation of the curated frames at least this."""
+
+
+class Corpus(Strict):
+    """Datasets curated in one way."""
+
+    datasets: list[str]
+    size: Positive
+    """Side of a curated frame in pixels."""
+    channels: Literal[1, 3] = 1
+    """1: grey; 3: colour."""
+    resize: Literal["letterbox", "squash"] = "letterbox"
+    """Keep the aspect ratio and pad with black, or stretch to the square."""
+    crop: bool = True
+    """Cut off the black border around the insonified area."""
+    duplicates: Duplicates = Duplicates()
+
+
+class Explain(Strict):
+    recipe: str
+    models: list[str]
+    """Models whose Score-CAM maps are made."""
+
+
+class Study(Strict):
+    """Everything a run of the workflow makes."""
+
+    title: str
+    pretrain: list[str] = []
+    """Pretraining recipes."""
+    tasks: list[str]
+    models: list[str]
+    reference: str
+    """The model that every other is compared with."""
+    recipe: str
+    """Fine-tuning recipe, the same for every model."""
+    seeds: list[int] = [0]
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
+    """Shares of the training subjects used."""
+    explain: Explain
+
+
+class Statistics(Strict):
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Draws of the subject-cluster bootstrap."""
+    seed: int = 0
+
+
+class Tracking(Strict):
+    log_weights: bool = False
+    """Copy weights into MLflow instead of naming them by path and sha256."""
+
+
+class StudyFile(Strict):
+    study: Study
+    corpora: dict[str, Corpus]
+    statistics: Statistics = Statistics()
+    tracking: Tracking = Tracking()

@@ -1,0 +1,75 @@
+"""`config/tasks.yaml`: one entry a task: data, classes, split, and the metric declared before any result."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from usfmae.settings.base import Strict
+
+Metric = Literal[
+    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_macro", "f1_weighted", "auc"
+]
+
+
+class GroupedSplit(Strict):
+    """Stratified folds grouped by subject and duplicates, and an optional hold-out fixed once."""
+
+    kind: Literal["grouped"]
+    folds: Annotated[int, Field(ge=2)]
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of frames that no fold ever sees."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of a fold's remaining frames used for selection and the threshold."""
+    seed: int = 0
+
+
+class OfficialSplit(Strict):
+    """The release's own folds or parts, with the inner validation rebuilt by group."""
+
+    kind: Literal["official"]
+    holdout_split: str | None = None
+    """Value of the official split column that is the hold-out."""
+    folds: Annotated[int, Field(ge=2)]
+    """Number of the release's folds; where it has none, of the grouped folds outside the hold-out."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: int = 0
+    leaks: Literal["refused", "reported"] = "refused"
+    """What to do where the official split cuts a group: stop, or count it beside every result."""
+
+
+class Task(Strict):
+    """One classification task."""
+
+    title: str
+    corpus: str
+    """A key of `corpora` in config.yaml."""
+    datasets: list[str]
+    classes: dict[str, list[str]]
+    """Class name, in order → the release's labels that belong to it. Labels not named are left out."""
+    positive: str | None = None
+    """The class that sensitivity is about; needed where there are two classes."""
+    metric: Metric = "auc"
+    """The primary metric, declared before any result."""
+    split: Annotated[GroupedSplit | OfficialSplit, Field(discriminator="kind")]
+    notes: str = ""
+    """Known doubts, printed beside the results."""
+
+    @model_validator(mode="after")
+    def _classes(self) -> Task:
+        if len(self.classes) < 2:
+            raise ValueError("a task needs at least two classes")
+        if len(self.classes) == 2 and self.positive is None:
+            raise ValueError("two classes: say which one is `positive`")
+        if self.positive is not None and self.positive not in self.classes:
+            raise ValueError(f"positive {self.positive!r} is not one of the classes {list(self.classes)}")
+        labels = [label for values in self.classes.values() for label in values]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise ValueError(f"labels in two classes: {sorted(twice)}")
+        return self
+
+
+class TasksFile(Strict):
+    tasks: dict[str, Task] = {}

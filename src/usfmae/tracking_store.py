@@ -1,0 +1,174 @@
+"""The MLflow store: what one run looks like in it, written through the client API alone.
+
+No user name, host or home folder enters a tag or a parameter, and nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before the import: MLflow starts a thread that reports its use to its makers.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from usfmae.tracking_content import Content
+
+#: The kind by which the UI of MLflow 3 shows runs, charts and comparison instead of traces.
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+#: Limits of the MLflow server: 1000 entities in one call and 100 parameters among them; characters.
+METRICS_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 900, 100, 6000, 8000
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run. `name` is its path inside the run; `copied` says whether its bytes go along."""
+
+    path: Path
+    name: str
+    size: int  # bytes
+    sha256: str
+    copied: bool
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder/lock`: two processes that open a new SQLite store at once break each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also after a crash
+        yield
+
+
+class Store:
+    """The runs that one folder `results` has in an MLflow store."""
+
+    def __init__(self, results: Path, uri: str | None) -> None:
+        """`uri` as MLflow takes it; None is the SQLite store below `results`."""
+        folder = results / "mlflow"
+        self._uri = uri or f"sqlite:///{folder / 'mlflow.db'}"
+        self._artifacts = None if uri else folder / "artifacts"
+        # Two checkouts may share a server: each touches the runs of its own folder only.
+        self._owner = hashlib.sha256(str(results).encode()).hexdigest()[:12]
+        self._client = MlflowClient(self._uri)
+        try:
+            found = self._client.search_experiments(view_type=ViewType.ALL)
+        except MlflowException as error:
+            raise ConnectionError(
+                f"MLflow store {self._uri} does not open ({error}); start the server, or unset "
+                "MLFLOW_TRACKING_URI to use the store below results/"
+            ) from error
+        self._experiments = {experiment.name: experiment for experiment in found}
+
+    def runs(self) -> dict[str, list[Run]]:
+        """key → its runs in the store: one, or more where an earlier pass was cut off."""
+        ids = [experiment.experiment_id for experiment in self._experiments.values()]
+        found: dict[str, list[Run]] = {}
+        token: str | None = None
+        while ids:
+            page = self._client.search_runs(
+                ids, f"tags.`usfmae.results` = '{self._owner}'", max_results=1000, page_token=token
+            )
+            for run in page:
+                found.setdefault(run.data.tags["usfmae.key"], []).append(run)
+            token = page.token
+            if not token:
+                break
+        return found
+
+    @staticmethod
+    def is_whole(run: Run, digest: str) -> bool:
+        """Whether the run was written to its end from files with this digest."""
+        return bool(run.info.status == "FINISHED" and run.data.tags.get("usfmae.digest") == digest)
+
+    def write(
+        self,
+        experiment: str,
+        name: str,
+        content: Content,
+        identity: dict[str, str],
+        files: Sequence[Artifact],
+        parent: str | None,
+    ) -> str:
+        """Makes a run and returns its id. Its status becomes FINISHED last, when all of it is there."""
+        tags = {
+            "mlflow.user": "usfmae",
+            "mlflow.source.name": "usfmae",
+            "usfmae.results": self._owner,
+            **identity,
+            **{key: _without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
+        }
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        run = self._client.create_run(self._experiment(experiment), content.start, tags, name)
+        run_id = str(run.info.run_id)
+        params = [
+            Param(_name(key), _without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
+        ]
+        metrics = [Metric(_name(key), value, time, step) for key, value, step, time in content.metrics]
+        # One call for as much as it takes: each opens a transaction of its own.
+        for number in range(math.ceil(max(len(params) / PARAMS_A_CALL, len(metrics) / METRICS_A_CALL))):
+            self._client.log_batch(
+                run_id,
+                metrics[number * METRICS_A_CALL : (number + 1) * METRICS_A_CALL],
+                params[number * PARAMS_A_CALL : (number + 1) * PARAMS_A_CALL],
+            )
+        for file in files:
+            if file.copied:
+                folder = Path(file.name).parent.as_posix()
+                self._client.log_artifact(run_id, str(file.path), None if folder == "." else folder)
+        if files:
+            listing = {
+                file.name: {"bytes": file.size, "sha256": file.sha256, "copied": file.copied}
+                for file in files
+            }
+            self._client.log_dict(run_id, listing, "artifacts.json")
+        self._client.set_terminated(run_id, end_time=content.end)
+        return run_id
+
+    def set_parent(self, run: Run, parent: str | None) -> None:
+        """Ties a kept fold to a parent that was written anew."""
+        if parent and run.data.tags.get("mlflow.parentRunId") != parent:
+            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
+
+    def discard(self, run: Run) -> None:
+        """Takes a run out of sight; MLflow keeps it in its bin until `mlflow gc`."""
+        self._client.set_tag(run.info.run_id, "usfmae.superseded", "true")
+        self._client.delete_run(run.info.run_id)
+
+    def _experiment(self, name: str) -> str:
+        """Id of the experiment, made where it is missing and restored where somebody deleted it."""
+        known = self._experiments.get(name)
+        if known is None:
+            location = (self._artifacts / name).as_uri() if self._artifacts else None
+            made = self._client.create_experiment(name, location, EXPERIMENT_KIND)
+            known = self._experiments[name] = self._client.get_experiment(made)
+        if known.lifecycle_stage == "deleted":
+            self._client.restore_experiment(known.experiment_id)
+            known = self._experiments[name] = self._client.get_experiment(known.experiment_id)
+        if self._artifacts and not known.artifact_location.startswith(self._artifacts.as_uri()):
+            raise ValueError(
+                f"{self._artifacts.parent}: this store was made in another folder "
+                f"({known.artifact_location}); delete it and run `snakemake track` again"
+            )
+        return str(known.experiment_id)
+
+
+def _name(text: str) -> str:
+    """A name that MLflow takes: letters, digits, and `_ - . : /` and spaces; at most 250 of them."""
+    return re.sub(r"[^\w.\- :/]", "_", text)[:250]
+
+
+def _without_home(text: str) -> str:
+    home = str(Path.home())
+    return text if home == "/" else text.replace(home, "~")

@@ -1,0 +1,233 @@
+"""Metrics against scikit-learn, for plain frames and for weighted ones; thresholds, curves and errors."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
+from usfmae.evaluation.metrics import (
+    compute,
+    predict,
+    ranking_metrics,
+    roc,
+    subject_level,
+    weighted_metrics,
+    youden_threshold,
+)
+
+NAMES = ["benign", "cyst", "malignant"]
+
+
+def simulated(n_classes: int, n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Labels `(n,)` and probabilities `(n, C)` that know something of them; rounded, so that scores tie."""
+    rng = np.random.default_rng(seed)
+    classes = NAMES[:n_classes]
+    codes = np.concatenate([np.arange(n_classes), rng.integers(n_classes, size=n - n_classes)])
+    logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[codes]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities = np.round(probabilities, 2)
+    probabilities[:, 0] = 1 - probabilities[:, 1:].sum(axis=1)
+    return np.array(classes)[codes], np.abs(probabilities), classes
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_metrics_equal_scikit_learn(weighted: bool) -> None:
+    labels, probabilities, classes = simulated(2)
+    truth, score = labels == "cyst", probabilities[:, 1]
+    weights = np.random.default_rng(1).integers(0, 4, len(labels)) if weighted else np.ones(len(labels))
+    chosen = predict(probabilities, classes, "cyst", 0.4)
+    found = {
+        name: value[0]
+        for name, value in weighted_metrics(
+            truth.astype(int), probabilities, chosen, weights[None].astype(float), classes
+        ).items()
+    }
+    called = score >= 0.4
+    arguments = {"sample_weight": weights}
+    expected = {
+        "accuracy": sklearn_metrics.accuracy_score(truth, called, **arguments),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth, called, **arguments),
+        "sensitivity": sklearn_metrics.recall_score(truth, called, **arguments),
+        "recall": sklearn_metrics.recall_score(truth, called, **arguments),
+        "specificity": sklearn_metrics.recall_score(~truth, ~called, **arguments),
+        "precision": sklearn_metrics.precision_score(truth, called, **arguments),
+        "f1_macro": sklearn_metrics.f1_score(truth, called, average="macro", **arguments),
+        "f1_weighted": sklearn_metrics.f1_score(truth, called, average="weighted", **arguments),
+        "auc": sklearn_metrics.roc_auc_score(truth, score, **arguments),
+        "average_precision": sklearn_metrics.average_precision_score(truth, score, **arguments),
+        "kappa": sklearn_metrics.cohen_kappa_score(truth, called, **arguments),
+        "brier": sklearn_metrics.brier_score_loss(truth, score, **arguments),
+    }
+    assert set(found) == {*expected, "expected_calibration_error"}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    if not weighted:
+        assert compute(labels, probabilities, classes, "cyst", 0.4) == pytest.approx(found, abs=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_multiclass_metrics_equal_scikit_learn(weighted: bool) -> None:
+    labels, probabilities, classes = simulated(3)
+    codes = np.array([classes.index(label) for label in labels])
+    weights = np.random.default_rng(1).integers(0, 4, len(labels)) if weighted else np.ones(len(labels))
+    chosen = probabilities.argmax(axis=1)
+    arguments = {"sample_weight": weights}
+    metrics = weighted_metrics(codes, probabilities, chosen, weights[None].astype(float), classes)
+    found = {name: value[0] for name, value in metrics.items()}
+    one_hot = np.eye(3)[codes]
+    matrices = sklearn_metrics.multilabel_confusion_matrix(codes, chosen, sample_weight=weights)
+    expected = {
+        "accuracy": sklearn_metrics.accuracy_score(codes, chosen, **arguments),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(codes, chosen, **arguments),
+        "sensitivity": sklearn_metrics.recall_score(codes, chosen, average="macro", **arguments),
+        "recall": sklearn_metrics.recall_score(codes, chosen, average="macro", **arguments),
+        "specificity": np.mean([m[0, 0] / m[0].sum() for m in matrices]),
+        "precision": sklearn_metrics.precision_score(codes, chosen, average="macro", **arguments),
+        "f1_macro": sklearn_metrics.f1_score(codes, chosen, average="macro", **arguments),
+        "f1_weighted": sklearn_metrics.f1_score(codes, chosen, average="weighted", **arguments),
+        "auc": sklearn_metrics.roc_auc_score(codes, probabilities, multi_class="ovr", **arguments),
+        "average_precision": sklearn_metrics.average_precision_score(one_hot, probabilities, **arguments),
+        "kappa": sklearn_metrics.cohen_kappa_score(codes, chosen, **arguments),
+        "brier": np.average(((probabilities - one_hot) ** 2).sum(axis=1), weights=weights),
+    }
+    for c, name in enumerate(classes):
+        expected[f"sensitivity_{name}"] = sklearn_metrics.recall_score(codes == c, chosen == c, **arguments)
+        expected[f"specificity_{name}"] = sklearn_metrics.recall_score(codes != c, chosen != c, **arguments)
+        expected[f"precision_{name}"] = sklearn_metrics.precision_score(codes == c, chosen == c, **arguments)
+        expected[f"f1_{name}"] = sklearn_metrics.f1_score(codes == c, chosen == c, **arguments)
+        expected[f"auc_{name}"] = sklearn_metrics.roc_auc_score(codes == c, probabilities[:, c], **arguments)
+    assert set(found) == {*expected, "expected_calibration_error"}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    # 90 % confident, right in 7 of 10: a gap of 0.2. 60 % confident, right in 6 of 10: none.
+    confidence = np.array([0.9] * 10 + [0.6] * 10)
+    labels = np.array(["b"] * 7 + ["a"] * 3 + ["b"] * 6 + ["a"] * 4)
+    found = compute(labels, np.column_stack([1 - confidence, confidence]), ["a", "b"])
+    assert found["expected_calibration_error"] == pytest.approx(0.1)
+
+
+def test_the_positive_class_may_be_the_first() -> None:
+    labels, probabilities, classes = simulated(2)
+    last, first = compute(labels, probabilities, classes), compute(labels, probabilities, classes, "benign")
+    assert first["sensitivity"] == pytest.approx(last["specificity"], abs=0.05)  # ties at 0.5 change sides
+    assert first["auc"] == pytest.approx(last["auc"])
+
+
+def test_bad_input_is_refused_in_words() -> None:
+    labels, probabilities, classes = simulated(3)
+    broken = probabilities.copy()
+    broken[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"row 7: probabilities .* are NaN"):
+        compute(labels, broken, classes)
+    with pytest.raises(ValueError, match="do not sum to 1"):
+        compute(labels, probabilities * 2, classes)
+    with pytest.raises(ValueError, match="no frame of class cyst, malignant among 3"):
+        compute(["benign"] * 3, probabilities[:3], classes)
+    with pytest.raises(ValueError, match="label 'unknown' in row 0 is none of"):
+        compute(["unknown", *labels[1:]], probabilities, classes)
+    with pytest.raises(ValueError, match=r"shape \(400, 2\), expected \(400, 3\)"):
+        compute(labels, probabilities[:, :2], classes)
+    with pytest.raises(ValueError, match="positive class 'cysst' is none of"):
+        compute(*simulated(2), positive="cysst")
+
+
+def test_the_youden_threshold_is_the_best_there_is() -> None:
+    labels, probabilities, _ = simulated(2)
+    truth, score = labels == "cyst", probabilities[:, 1]
+    complement, sensitivity, _ = sklearn_metrics.roc_curve(truth, score, drop_intermediate=False)
+    threshold = youden_threshold(truth, score)
+    reached = (score >= threshold)[truth].mean() - (score >= threshold)[~truth].mean()
+    assert reached == pytest.approx((sensitivity - complement).max())
+    assert not np.isin(threshold, score), "it lies between two scores"
+    assert youden_threshold([False, True], [0.2, 0.4]) == pytest.approx(0.3)
+    with pytest.raises(ValueError, match="both classes"):
+        youden_threshold([True, True], [0.2, 0.4])
+
+
+def test_the_roc_curve_equals_scikit_learn_on_its_grid() -> None:
+    labels, probabilities, _ = simulated(2)
+    truth, score = labels == "cyst", probabilities[:, 1]
+    complement, sensitivity, _ = sklearn_metrics.roc_curve(truth, score, drop_intermediate=False)
+    grid = np.linspace(0, 1, 51)
+    np.testing.assert_allclose(roc(truth, score, grid), np.interp(grid, complement, sensitivity))
+    assert roc(truth, score, grid, np.ones((3, len(score)))).shape == (3, 51)
+
+
+def test_the_mean_of_a_subjects_frames_stands_for_the_subject() -> None:
+    predictions = pd.DataFrame(
+        {
+            "frame_id": ["1", "2", "3"],
+            "subject": ["s", "s", "t"],
+            "label": ["a", "a", "b"],
+            "probability_a": [0.2, 0.6, 0.1],
+            "probability_b": [0.8, 0.4, 0.9],
+        }
+    )
+    found = subject_level(predictions)
+    assert found["subject"].tolist() == ["s", "t"]
+    assert found["probability_a"].tolist() == pytest.approx([0.4, 0.1])
+
+
+def test_bootstrap_weights_are_whole_subjects_and_the_same_for_each_model() -> None:
+    subjects = np.array(["s", "s", "t", "u", "u", "u"])
+    first, second = (cluster_bootstrap(lambda w: w, subjects, resamples=300, seed=4) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert (first[:, 0] == first[:, 1]).all() and (first[:, 3] == first[:, 5]).all()
+    assert (first[:, 0] + first[:, 2] + first[:, 3] == 3).all(), "as many subjects as there are"
+    assert first.mean(axis=0) == pytest.approx(np.ones(6), abs=0.15)
+
+
+def test_percentile_intervals_leave_out_resamples_that_lack_a_class() -> None:
+    draws = np.column_stack([np.linspace(0, 1, 1001), np.linspace(1, 2, 1001)])
+    lower, upper = percentile_interval(np.vstack([draws, np.full((50, 2), np.nan)]))
+    np.testing.assert_allclose([lower, upper], [[0.025, 1.025], [0.975, 1.975]])
+    assert np.isnan(percentile_interval(np.full((5, 1), np.nan))[0]).all()
+    one_class = weighted_metrics(
+        np.array([0, 1]), np.eye(2), np.array([0, 1]), np.array([[2.0, 0.0]]), ["a", "b"]
+    )
+    assert all(np.isnan(value[0]) for value in one_class.values())
+
+
+def test_bootstrap_intervals_cover_the_true_accuracy() -> None:
+    """Simulated: 40 subjects with 5 frames each, right or wrong together; the true accuracy is 0.7."""
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(np.arange(40), 5)
+    covered, naive = 0, 0
+    for trial in range(300):
+        right = rng.random(200) < np.repeat(rng.beta(1.4, 0.6, 40), 5)
+        for clusters in (subjects, np.arange(200)):
+            draws = cluster_bootstrap(lambda w: w @ right[:, None] / 200, clusters, resamples=300, seed=trial)  # noqa: B023
+            (lower,), (upper,) = percentile_interval(draws)
+            if clusters is subjects:
+                covered += lower <= 0.7 <= upper
+            else:
+                naive += lower <= 0.7 <= upper
+    assert 0.90 <= covered / 300 <= 0.98
+    assert naive / 300 < 0.85, "resampling frames instead of subjects would be too sure"
+
+
+def test_ten_thousand_bootstraps_of_a_binary_task_take_under_ten_seconds() -> None:
+    labels, probabilities, classes = simulated(2, n=2000)
+    codes = (labels == classes[1]).astype(int)
+    started = time.perf_counter()
+    draws = cluster_bootstrap(
+        lambda w: np.column_stack(
+            list(weighted_metrics(codes, probabilities, probabilities.argmax(axis=1), w, classes).values())
+        ),
+        np.arange(2000) // 4,
+        resamples=10_000,
+        seed=0,
+    )
+    assert time.perf_counter() - started < 10
+    assert draws.shape == (10_000, 13)
+
+
+def test_the_area_is_one_half_where_all_scores_tie() -> None:
+    auc, precision = ranking_metrics(np.array([True, False, False, True]), np.full(4, 0.5), np.ones((1, 4)))
+    assert auc[0] == 0.5 and precision[0] == 0.5

@@ -1,0 +1,334 @@
+"""Tracking: MLflow is filled from the files in results/, once, and can be rebuilt from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from usfmae import record
+from usfmae.tracking import sync
+from usfmae.tracking_store import locked
+
+HOME = str(Path.home())
+
+
+def write_run(folder: Path, stage: str, metrics: dict[str, float], **wildcards: object) -> None:
+    """A run folder with a record, a history and a file of weights, as docs/contracts.md says."""
+    results = next(above for above in folder.parents if above.name == "results")
+    epochs = range(3)
+    history = pd.DataFrame({"epoch": epochs, "step": [10, 20, 30], "train_loss": [0.9, 0.6, 0.5]})
+    record.write_table(folder / "history.parquet", history.assign(validation_loss=[0.8, None, 0.7]))
+    (folder / "model.safetensors").write_bytes(f"weights of {folder.name} {metrics}".encode())
+    record.write_json(
+        folder / "run.json",
+        {
+            "key": folder.relative_to(results).as_posix(),
+            "stage": stage,
+            "wildcards": wildcards,
+            "parameters": {"training.epochs": 3, "training.device": "cpu", "data.root": f"{HOME}/images"},
+            "metrics": metrics,
+            "counts": {"train_frames": 80, "test_frames": 20},
+            "inputs": {"results/corpus/demo/groups.parquet": "ab" * 32},
+            "outputs": {},
+            "simulated": True,
+            "environment": {"python": "3.11"},
+            "git": {"commit": "c0ffee", "clean": True},
+            "started": "2026-11-22T10:00:00+00:00",
+            "seconds": 12.5,
+            "peak_memory_mb": 800.0,
+        },
+    )
+
+
+def fold(results: Path, model: str, number: int) -> Path:
+    return results / f"finetune/kidney/{model}/demo/fraction-1.0/seed-0/fold-{number}"
+
+
+def write_fold(results: Path, model: str, number: int, auc: float) -> None:
+    metrics = {"test_auc": auc, "validation_loss": 0.7}
+    wildcards = {"task": "kidney", "model": model, "recipe": "demo", "fraction": "1.0", "seed": "0"}
+    write_run(fold(results, model, number), "finetune", metrics, **wildcards, fold=str(number))
+
+
+def write_results(root: Path) -> Path:
+    """A small study with every stage: two models of two folds each."""
+    results = root / "results"
+    corpus = results / "corpus/demo"
+    (corpus / "simulated").mkdir(parents=True)
+    (corpus / "simulated/frames.npy").write_bytes(bytes(1000))
+    rows = [{"dataset": "simulated", "finding": "kept", "frames": 100}]
+    record.write_table(corpus / "curation.csv", pd.DataFrame(rows))
+    (corpus / "samples.png").write_bytes(b"a picture")
+    write_run(results / "pretrain/small", "pretrain", {"validation_loss": 0.4}, recipe="small")
+    record.write_json(results / "finetune/kidney/folds.json", {"classes": ["normal", "dilated"]})
+    for model, aucs in {"usfmae": (0.8, 0.9), "densenet169": (0.7, 0.6)}.items():
+        for number, auc in enumerate(aucs):
+            write_fold(results, model, number, auc)
+    row = {"model": "usfmae", "role": "test", "estimate": "mean of folds", "metric": "auc", "value": 0.85}
+    summary = pd.DataFrame([row | {"lower": 0.7, "upper": 0.95, "sd": None, "interval": "t, folds"}])
+    record.write_table(results / "statistics/kidney/summary.csv", summary)
+    record.write_table(results / "statistics/claims.csv", pd.DataFrame([{"claim": "a"}]))
+    write_run(results / "explain/kidney/usfmae", "explain", {"deletion": 0.2}, task="kidney", model="usfmae")
+    for name in ("report/report.html", "figures/roc.png", "tables/summary.csv", "README.md"):
+        (results / name).parent.mkdir(exist_ok=True)
+        (results / name).write_text(f"content of {name}")
+    return results
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("empty") / "results"
+    results.mkdir()
+    sync(results)
+    return results / "mlflow/mlflow.db"
+
+
+@pytest.fixture
+def results(tmp_path: Path, empty_store: Path) -> Path:
+    """The small study beside an empty store, because making its tables takes a second."""
+    results = write_results(tmp_path)
+    (results / "mlflow").mkdir()
+    shutil.copy(empty_store, results / "mlflow")
+    return results
+
+
+def open_store(results: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{results}/mlflow/mlflow.db")
+
+
+def runs_in(client: MlflowClient, deleted: bool = False) -> dict[str, Any]:
+    """key → run; two runs with one key fail here."""
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+    found = client.search_runs(ids, run_view_type=view)
+    runs = {run.data.tags["usfmae.key"]: run for run in found}
+    assert len(runs) == len(found)
+    return runs
+
+
+def experiment_of(client: MlflowClient, run: Any) -> Any:
+    return client.get_experiment(run.info.experiment_id)
+
+
+def artifact(run: Any, name: str) -> Path:
+    return Path(local_file_uri_to_path(run.info.artifact_uri)) / name
+
+
+MEAN = "finetune/kidney/usfmae/demo/fraction-1.0"
+
+
+def test_runs_lie_in_an_experiment_a_stage_and_task_of_the_model_development_kind(results: Path) -> None:
+    sync(results)
+    client = open_store(results)
+    runs = runs_in(client)
+    experiments = {key: experiment_of(client, run) for key, run in runs.items()}
+    assert {key: experiment.name for key, experiment in experiments.items()} == {
+        "corpus/demo": "corpus",
+        "corpus/demo/simulated": "corpus",
+        "pretrain/small": "pretrain",
+        "finetune/kidney": "finetune/kidney",
+        **{
+            f"finetune/kidney/{model}/demo/fraction-1.0{end}": "finetune/kidney"
+            for model in ("usfmae", "densenet169")
+            for end in ("", "/seed-0/fold-0", "/seed-0/fold-1")
+        },
+        "statistics": "statistics",
+        "statistics/kidney": "statistics/kidney",
+        "explain/kidney/usfmae": "explain/kidney",
+        "report": "report",
+    }
+    kinds = {experiment.tags.get("mlflow.experimentKind") for experiment in experiments.values()}
+    assert kinds == {"custom_model_development"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_folds_are_children_of_a_run_with_their_mean_under_the_same_names(results: Path) -> None:
+    sync(results)
+    runs = runs_in(open_store(results))
+    mean, child = runs[MEAN], runs[f"{MEAN}/seed-0/fold-1"]
+    assert child.info.run_name == "usfmae · fold 1 · seed 0"
+    assert child.data.tags["mlflow.parentRunId"] == mean.info.run_id
+    assert child.data.metrics["test_auc"] == 0.9
+    assert mean.data.metrics["test_auc"] == pytest.approx(0.85)
+    assert mean.data.metrics["test_auc_sd"] == pytest.approx(statistics.stdev([0.8, 0.9]))
+    assert mean.data.metrics["n_runs"] == 2
+    assert mean.data.params["model"] == "usfmae" and "fold" not in mean.data.params
+    assert mean.data.params["training.epochs"] == child.data.params["training.epochs"] == "3"
+
+
+def test_a_figure_that_a_fold_lacks_has_no_mean(results: Path) -> None:
+    write_run(fold(results, "usfmae", 0), "finetune", {"validation_loss": 0.6}, fold="0")
+    sync(results)
+    metrics = runs_in(open_store(results))[MEAN].data.metrics
+    assert "test_auc" not in metrics and metrics["validation_loss"] == pytest.approx(0.65)
+
+
+def test_each_epoch_is_a_step_and_an_undefined_value_is_no_point(results: Path) -> None:
+    sync(results)
+    client = open_store(results)
+    run = runs_in(client)["pretrain/small"]
+    losses = client.get_metric_history(run.info.run_id, "epoch/train_loss")
+    assert [(point.step, point.value) for point in losses] == [(0, 0.9), (1, 0.6), (2, 0.5)]
+    validation = client.get_metric_history(run.info.run_id, "epoch/validation_loss")
+    assert [point.step for point in validation] == [0, 2]
+    assert run.data.metrics["validation_loss"] == 0.4, "the final figure is not the last epoch's"
+    assert run.info.end_time - run.info.start_time == 12_500
+
+
+def test_tags_say_what_made_the_run(results: Path) -> None:
+    digests = sync(results)["runs"]
+    tags = runs_in(open_store(results))[f"{MEAN}/seed-0/fold-0"].data.tags
+    assert tags["usfmae.digest"] == digests[f"{MEAN}/seed-0/fold-0"]
+    assert tags["usfmae.stage"] == "finetune" and tags["usfmae.simulated"] == "true"
+    assert tags["mlflow.source.git.commit"] == "c0ffee"
+    assert json.loads(tags["usfmae.wildcards"])["fold"] == "0"
+    assert len(tags["usfmae.config_digest"]) == len(tags["usfmae.data_digest"]) == 64
+
+
+def test_tables_give_their_headline_figures(results: Path) -> None:
+    sync(results)
+    runs = runs_in(open_store(results))
+    metrics = runs["statistics/kidney"].data.metrics
+    assert metrics == {
+        "usfmae/test/mean of folds/auc": 0.85,
+        "usfmae/test/mean of folds/auc_lower": 0.7,
+        "usfmae/test/mean of folds/auc_upper": 0.95,
+    }
+    assert runs["corpus/demo"].data.metrics == {"simulated/kept": 100}
+
+
+@pytest.mark.parametrize("log_weights", [False, True])
+def test_every_file_of_the_study_is_in_the_store_by_copy_or_digest(results: Path, log_weights: bool) -> None:
+    sync(results, log_weights=log_weights)
+    runs = runs_in(open_store(results))
+    copies, listed = set(), set()
+    for run in runs.values():
+        if not (listing := artifact(run, "artifacts.json")).exists():
+            continue
+        for name, entry in json.loads(listing.read_text()).items():
+            listed.add(entry["sha256"])
+            if entry["copied"]:
+                assert record.sha256(artifact(run, name)) == entry["sha256"]
+                copies.add(entry["sha256"])
+    files = [path for path in results.rglob("*") if path.is_file() and results / "mlflow" not in path.parents]
+    assert len(files) > 20
+    assert {record.sha256(path) for path in files} == listed
+    by_digest = {path.suffix for path in files if record.sha256(path) not in copies}
+    assert by_digest == ({".npy"} if log_weights else {".npy", ".safetensors"})
+
+
+def test_a_second_pass_writes_nothing(results: Path) -> None:
+    first = sync(results)
+    database = results / "mlflow/mlflow.db"
+    before = database.read_bytes()
+    second = sync(results)
+    assert first["written"] == len(first["runs"]) and first["unchanged"] == 0
+    assert second == first | {"written": 0, "unchanged": first["written"]}
+    assert database.read_bytes() == before
+
+
+def test_a_changed_fold_replaces_its_run_and_its_mean_alone(results: Path) -> None:
+    sync(results)
+    client = open_store(results)
+    before = runs_in(client)
+    changed = f"{MEAN}/seed-0/fold-0"
+    write_fold(results, "usfmae", 0, 0.5)
+    counts = sync(results)
+    after = runs_in(client)
+    assert (counts["written"], counts["deleted"]) == (2, 2)
+    assert {key for key in after if after[key].info.run_id != before[key].info.run_id} == {MEAN, changed}
+    assert after[MEAN].data.metrics["test_auc"] == pytest.approx(0.7)
+    kept = after[f"{MEAN}/seed-0/fold-1"]
+    assert kept.data.tags["mlflow.parentRunId"] == after[MEAN].info.run_id
+    assert {run.data.tags["usfmae.superseded"] for run in runs_in(client, deleted=True).values()} == {"true"}
+    assert sync(results)["written"] == 0
+
+
+def test_a_run_without_files_leaves_the_store(results: Path) -> None:
+    sync(results)
+    shutil.rmtree(results / "explain")
+    counts = sync(results)
+    assert (counts["written"], counts["deleted"]) == (0, 1)
+    assert "explain/kidney/usfmae" not in runs_in(open_store(results))
+
+
+def test_a_run_that_was_cut_off_is_written_again(results: Path) -> None:
+    sync(results)
+    client = open_store(results)
+    client.update_run(runs_in(client)["pretrain/small"].info.run_id, status="RUNNING")
+    assert sync(results)["written"] == 1
+    assert runs_in(client)["pretrain/small"].info.status == "FINISHED"
+
+
+def test_a_deleted_store_comes_back_with_the_same_keys_values_and_digests(results: Path) -> None:
+    def content() -> dict[str, Any]:
+        own = {"mlflow.parentRunId", "mlflow.runName"}
+        return {
+            key: (
+                run.info.run_name,
+                run.data.params,
+                run.data.metrics,
+                {name: value for name, value in run.data.tags.items() if name not in own},
+            )
+            for key, run in runs_in(open_store(results)).items()
+        }
+
+    digests = sync(results)["runs"]
+    before = content()
+    shutil.rmtree(results / "mlflow")
+    assert sync(results)["runs"] == digests
+    assert content() == before
+
+
+def test_no_user_name_and_no_home_folder_enter_the_store(results: Path) -> None:
+    sync(results)
+    for run in runs_in(open_store(results)).values():
+        assert run.data.tags["mlflow.user"] == "usfmae"
+        for value in (*run.data.tags.values(), *run.data.params.values()):
+            assert HOME not in value and str(results) not in value
+
+
+def test_half_written_files_are_no_part_of_a_run(results: Path) -> None:
+    digests = sync(results)["runs"]
+    (results / "pretrain/small/.writing-x.json").write_text("{")
+    assert sync(results)["runs"] == digests
+
+
+def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run the other stages"):
+        sync(tmp_path / "nowhere")
+    sync(results)
+    moved = tmp_path / "moved" / "results"
+    shutil.copytree(results, moved)
+    with pytest.raises(ValueError, match=r"made in another folder.*delete it"):
+        sync(moved)
+    (results / "pretrain/small/run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"pretrain/small/run.json: not a run record"):
+        sync(results)
+
+
+def test_a_lock_lets_one_process_at_a_time_open_the_store(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def second() -> None:
+        with locked(tmp_path):
+            seen.append("second")
+
+    with locked(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.1)
+        seen.append("first")
+    thread.join()
+    assert seen == ["first", "second"]

@@ -1,0 +1,56 @@
+# Decodes every frame once, then looks for duplicates over the whole corpus.
+rule curate_dataset:
+    input:
+        "resources/{dataset}/fetched.json",
+    output:
+        frames="results/corpus/{corpus}/{dataset}/frames.npy",
+        masks="results/corpus/{corpus}/{dataset}/masks.npy",
+        table="results/corpus/{corpus}/{dataset}/frames.parquet",
+    log:
+        "logs/corpus/{corpus}/{dataset}.log",
+    benchmark:
+        "logs/corpus/{corpus}/{dataset}.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        dataset=lambda w: plain(settings.datasets[w.dataset]),
+        corpus=lambda w: plain(settings.corpora[w.corpus]),
+        version=STAGE_VERSION["corpus"],
+    message:
+        "Curating {wildcards.dataset} for corpus {wildcards.corpus}"
+    script:
+        "../scripts/curate_dataset.py"
+
+
+rule audit_corpus:
+    input:
+        lambda w: curated_files(w.corpus, settings.corpora[w.corpus].datasets),
+    output:
+        duplicates="results/corpus/{corpus}/duplicates.parquet",
+        groups="results/corpus/{corpus}/groups.parquet",
+        curation="results/corpus/{corpus}/curation.csv",
+        figures=expand("results/corpus/{{corpus}}/{name}", name=AUDIT_FIGURES),
+    log:
+        "logs/corpus/{corpus}/audit.log",
+    benchmark:
+        "logs/corpus/{corpus}/audit.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        corpus=lambda w: plain(settings.corpora[w.corpus]),
+        simulated=lambda w: [
+            d
+            for d in settings.corpora[w.corpus].datasets
+            if settings.datasets[d].simulated
+        ],
+        version=STAGE_VERSION["corpus"],
+    message:
+        "Auditing corpus {wildcards.corpus} for duplicates"
+    script:
+        "../scripts/audit_corpus.py"

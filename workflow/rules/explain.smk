@@ -1,0 +1,29 @@
+# Score-CAM maps of one trained fold, drawn and checked.
+rule explain_model:
+    input:
+        weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
+        predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
+        frames=lambda w: task_frames(settings, w.task),
+    output:
+        expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED + PANELS),
+    log:
+        "logs/explain/{task}/{model}.log",
+    benchmark:
+        "logs/explain/{task}/{model}.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        task=lambda w: plain(settings.tasks[w.task]),
+        model=lambda w: plain(settings.models[w.model]),
+        encoder=lambda w: encoder_shape(settings, w.model),
+        recipe=plain(settings.recipes.explain[study.explain.recipe]),
+        seed=study.seeds[0],
+        simulated=lambda w: simulated(settings, settings.tasks[w.task].datasets),
+        version=STAGE_VERSION["explain"],
+    message:
+        "Score-CAM of {wildcards.model} on {wildcards.task}"
+    script:
+        "../scripts/explain_model.py"

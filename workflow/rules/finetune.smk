@@ -1,0 +1,56 @@
+# Splits each task once, then trains every model on every fold in the same way.
+rule split_task:
+    input:
+        groups=lambda w: f"results/corpus/{settings.tasks[w.task].corpus}/groups.parquet",
+        frames=lambda w: task_frames(settings, w.task),
+    output:
+        folds="results/finetune/{task}/folds.parquet",
+        facts="results/finetune/{task}/folds.json",
+    log:
+        "logs/finetune/{task}/folds.log",
+    benchmark:
+        "logs/finetune/{task}/folds.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        task=lambda w: plain(settings.tasks[w.task]),
+        version=STAGE_VERSION["finetune"],
+    message:
+        "Splitting {wildcards.task} by subject and duplicate group"
+    script:
+        "../scripts/split_task.py"
+
+
+rule finetune_fold:
+    input:
+        folds="results/finetune/{task}/folds.parquet",
+        frames=lambda w: task_frames(settings, w.task),
+        weights=lambda w: encoder_file(settings, w.model),
+    output:
+        predictions=f"{RUN}/predictions.parquet",
+        history=f"{RUN}/history.parquet",
+        weights=f"{RUN}/model.safetensors",
+        record=f"{RUN}/run.json",
+    log:
+        RUN.replace("results", "logs", 1) + ".log",
+    benchmark:
+        RUN.replace("results", "logs", 1) + ".tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        task=lambda w: plain(settings.tasks[w.task]),
+        model=lambda w: plain(settings.models[w.model]),
+        encoder=lambda w: encoder_shape(settings, w.model),
+        recipe=lambda w: plain(settings.recipes.finetune[w.recipe]),
+        simulated=lambda w: simulated(settings, settings.tasks[w.task].datasets),
+        version=STAGE_VERSION["finetune"],
+    message:
+        "Fine-tuning {wildcards.model} on {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"
+    script:
+        "../scripts/finetune_fold.py"

@@ -1,0 +1,27 @@
+# One page from everything above.
+rule write_report:
+    input:
+        download_files(settings),
+        corpus_files(settings),
+        pretrain_files(settings),
+        finetune_files(settings),
+        statistics_files(settings),
+        explain_files(settings),
+    output:
+        REPORT,
+    log:
+        "logs/report/report.log",
+    benchmark:
+        "logs/report/report.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=plain(settings),
+        version=STAGE_VERSION["report"],
+    message:
+        "Writing the report"
+    script:
+        "../scripts/write_report.py"

@@ -1,0 +1,24 @@
+# Metrics with intervals, and every model against the reference, from saved predictions alone.
+rule compare_models:
+    input:
+        lambda w: [f"{run}/predictions.parquet" for run in main_runs(settings, w.task)],
+    output:
+        expand("results/statistics/{{task}}/{name}", name=STATISTICS),
+    log:
+        "logs/statistics/{task}.log",
+    benchmark:
+        "logs/statistics/{task}.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        task=lambda w: plain(settings.tasks[w.task]),
+        statistics=plain(settings.statistics),
+        reference=study.reference,
+        version=STAGE_VERSION["statistics"],
+    message:
+        "Comparing the models on {wildcards.task}"
+    script:
+        "../scripts/compare_models.py"

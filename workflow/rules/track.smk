@@ -1,0 +1,28 @@
+# Fills MLflow from the run records. The store itself is a side path: it may be deleted at any time.
+# MLFLOW_TRACKING_URI, which may hold a password, is read by the script: it is no parameter and reaches no log.
+rule sync_mlflow:
+    input:
+        corpus_files(settings),
+        pretrain_files(settings),
+        finetune_files(settings),
+        statistics_files(settings),
+        explain_files(settings),
+        REPORT,
+    output:
+        SYNCED,
+    log:
+        "logs/track/track.log",
+    benchmark:
+        "logs/track/track.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        tracking=plain(settings.tracking),
+        version=STAGE_VERSION["track"],
+    message:
+        "Filling MLflow from the run records"
+    script:
+        "../scripts/sync_mlflow.py"
