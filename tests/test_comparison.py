@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,10 +142,16 @@ def predictions_of(
 
 
 def tables_of(
-    predictions: pd.DataFrame, classes: list[str] = CLASSES, **changed: object
+    predictions: pd.DataFrame, classes: list[str] = CLASSES, **changed: Any
 ) -> dict[str, pd.DataFrame]:
-    wanted = {"positive": None, "primary": "auc", "resamples": 200, "seed": 0, "reference": "usfmae"}
-    return statistics_tables(predictions, classes=classes, **{**wanted, **changed})  # type: ignore[arg-type]
+    wanted: dict[str, Any] = {
+        "positive": None,
+        "primary": "auc",
+        "resamples": 200,
+        "seed": 0,
+        "reference": "usfmae",
+    }
+    return statistics_tables(predictions, classes=classes, **{**wanted, **changed})
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ["normal", "dilated", "cystic"]])

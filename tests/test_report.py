@@ -19,9 +19,9 @@ from usfmae.evaluation.tables import statistics_tables
 from usfmae.record import write_json, write_table
 from usfmae.report import words
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
-from usfmae.report.figures_explain import scorecam_panels
 from usfmae.report.headline import best_model, foundation_against_scratch
 from usfmae.report.page import write_report
+from usfmae.report.panels import scorecam_panels
 from usfmae.settings import Settings, settings_from
 
 SIDE, FOLDS = 32, 4
@@ -111,7 +111,7 @@ def fill(results: Path) -> None:
         pd.DataFrame({"dataset": ["kidney"], "finding": ["dropped: unreadable"], "frames": [1]}),
     )
     corpus_samples(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "samples")
-    duplicate_pairs(corpus, corpus / "duplicates")
+    duplicate_pairs(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "duplicates")
     write_pretraining(results / "pretrain" / "mae", generator)
     for name, classes in TASKS.items():
         task = settings.tasks[name]
@@ -168,7 +168,12 @@ def duplicates() -> pd.DataFrame:
 def history(generator: np.random.Generator) -> pd.DataFrame:
     loss = np.linspace(1, 0.4, 6) + generator.normal(0, 0.03, 6)
     return pd.DataFrame(
-        {"epoch": range(6), "train_loss": loss, "validation_loss": loss + 0.05, "validation_score": 1 - loss / 2}
+        {
+            "epoch": range(6),
+            "train_loss": loss,
+            "validation_loss": loss + 0.05,
+            "validation_score": 1 - loss / 2,
+        }
     )
 
 
@@ -219,13 +224,17 @@ def write_finetuning(
     splits, runs = [], []
     for fold in range(FOLDS):
         role = np.select(
-            [part == FOLDS, part == fold, part == (fold + 1) % FOLDS], ["holdout", "test", "validation"], "train"
+            [part == FOLDS, part == fold, part == (fold + 1) % FOLDS],
+            ["holdout", "test", "validation"],
+            "train",
         )
         splits.append(frames.assign(fold=fold, role=role))
         for model, skill in SKILL.items():
             logits = generator.normal(0, 1, (n, len(classes))) + skill * np.eye(len(classes))[code]
             probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-            rows = frames.assign(role=role, **{f"probability_{c}": probability[:, i] for i, c in enumerate(classes)})
+            rows = frames.assign(
+                role=role, **{f"probability_{c}": probability[:, i] for i, c in enumerate(classes)}
+            )
             rows = rows[rows["role"] != "train"]
             run = folder / model / "standard" / "fraction-1.0" / "seed-0" / f"fold-{fold}"
             record(run, "finetune")
@@ -336,6 +345,18 @@ def test_a_model_without_predictions_is_listed_as_not_run(page: str, root: Path)
     assert "not run" not in summary.loc["USF-MAE (demo)"].str.cat()
 
 
+def test_a_dataset_that_is_not_available_leaves_a_note_on_the_sheet(tmp_path: Path) -> None:
+    empty = tmp_path / "kidney"
+    write_corpus(empty, KIDNEY, np.random.default_rng(0))
+    table = pd.read_parquet(empty / "frames.parquet")
+    write_table(empty / "frames.parquet", table.iloc[:0])
+    np.save(empty / "frames.npy", np.empty((0, SIDE, SIDE), dtype=np.uint8))
+    write_table(tmp_path / "duplicates.parquet", duplicates().iloc[:0])
+    corpus_samples(tmp_path, ["kidney"], {"kidney"}, tmp_path / "samples")
+    duplicate_pairs(tmp_path, ["kidney"], {"kidney"}, tmp_path / "duplicates")
+    assert (tmp_path / "samples.pdf").exists() and (tmp_path / "duplicates.pdf").exists()
+
+
 def test_missing_products_leave_their_part_out(tmp_path: Path) -> None:
     page = write(tmp_path)  # nothing has run
     assert "No result yet." in page and "<img" not in page
@@ -346,7 +367,10 @@ def test_every_figure_is_drawn_as_png_and_pdf(page: str, root: Path) -> None:
     images = sorted(figures.glob("*.png"))
     names = {image.stem for image in images}
     kinds = ("roc", "confusion", "folds", "differences", "training")
-    assert {f"{task}_{kind}" for task in TASKS for kind in kinds} | {"mae_loss", "mae_reconstructions"} == names
+    assert {f"{task}_{kind}" for task in TASKS for kind in kinds} | {
+        "mae_loss",
+        "mae_reconstructions",
+    } == names
     images += [root / "results" / "corpus" / "demo" / f"{name}.png" for name in ("samples", "duplicates")]
     images += [root / "results" / "explain" / "neck" / "usfmae" / "panels.png"]
     for image in images:
@@ -355,7 +379,9 @@ def test_every_figure_is_drawn_as_png_and_pdf(page: str, root: Path) -> None:
         assert image.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_the_same_results_give_the_same_bytes_in_another_process(page: str, root: Path, tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_bytes_in_another_process(
+    page: str, root: Path, tmp_path: Path
+) -> None:
     inputs = tmp_path / "settings.json"
     inputs.write_text(json.dumps(study().model_dump(mode="json", exclude_none=True)))
     code = (
@@ -368,7 +394,11 @@ def test_the_same_results_give_the_same_bytes_in_another_process(page: str, root
     results, again = root / "results", tmp_path / "again"
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, inputs, results, again], check=True, env=environment)
-    first = [*(results / "figures").iterdir(), *(results / "tables").iterdir(), results / "report" / "report.html"]
+    first = [
+        *(results / "figures").iterdir(),
+        *(results / "tables").iterdir(),
+        results / "report" / "report.html",
+    ]
     for file in first:
         folder = again if file.suffix == ".html" else again / file.parent.name
         assert (folder / file.name).read_bytes() == file.read_bytes(), file.name
@@ -377,22 +407,46 @@ def test_the_same_results_give_the_same_bytes_in_another_process(page: str, root
 def test_the_headline_prefers_the_holdout_and_gives_interval_and_n() -> None:
     row = {"model": "a", "metric": "auc", "n_frames": 40, "n_subjects": 10, "n_folds": 4}
     pooled = row | {"role": "test", "estimate": "pooled", "value": 0.9, "lower": 0.8, "upper": 0.95}
-    holdout = row | {"role": "holdout", "estimate": "mean of fold models", "value": 0.8, "lower": 0.7, "upper": 0.88}
+    holdout = row | {
+        "role": "holdout",
+        "estimate": "mean of fold models",
+        "value": 0.8,
+        "lower": 0.7,
+        "upper": 0.88,
+    }
     titles = {"a": "A", "b": "B"}
     assert best_model(pd.DataFrame([pooled, holdout]), "auc", titles) == (
-        "A reaches AUC 0.80 (0.70–0.88) on the independent hold-out (40 frames of 10 subjects, mean of 4 fold models)."
+        "A reaches AUC 0.80 (0.70–0.88) on the independent hold-out "
+        "(40 frames of 10 subjects, mean of 4 fold models)."
     )
     better = pooled | {"model": "b", "value": 0.93}
-    assert best_model(pd.DataFrame([pooled, better]), "auc", titles).startswith("B reaches AUC 0.93 (0.80–0.95) on ")
+    assert best_model(pd.DataFrame([pooled, better]), "auc", titles).startswith(
+        "B reaches AUC 0.93 (0.80–0.95) on "
+    )
 
 
 @pytest.mark.parametrize(
     ("difference", "p", "verdict"),
     [(0.1, 0.01, "is better"), (-0.1, 0.01, "is worse"), (0.1, 0.06, "no difference is shown")],
 )
-def test_the_foundation_model_is_called_better_only_with_evidence(difference: float, p: float, verdict: str) -> None:
-    both = {"model_a": "usfmae", "model_b": "vit_scratch", "role": "test", "n_pairs": 4, "difference": difference}
-    t = both | {"test": "corrected resampled t", "lower": -0.1, "upper": 0.2, "p": p, "smallest_p": 0, "p_holm": p}
+def test_the_foundation_model_is_called_better_only_with_evidence(
+    difference: float, p: float, verdict: str
+) -> None:
+    both = {
+        "model_a": "usfmae",
+        "model_b": "vit_scratch",
+        "role": "test",
+        "n_pairs": 4,
+        "difference": difference,
+    }
+    t = both | {
+        "test": "corrected resampled t",
+        "lower": -0.1,
+        "upper": 0.2,
+        "p": p,
+        "smallest_p": 0,
+        "p_holm": p,
+    }
     signed = both | {"test": "Wilcoxon signed-rank", "p": 0.125, "smallest_p": 0.125, "p_holm": 0.25}
     sentence = foundation_against_scratch(study(), pd.DataFrame([t, signed]), "auc")
     assert verdict in sentence and "no p below 0.125" in sentence
@@ -402,6 +456,10 @@ def test_numbers_read_as_a_clinician_expects() -> None:
     assert words.with_interval(0.84, 0.79, 0.881) == "0.84 (0.79–0.88)"
     assert words.with_interval(-0.01, -0.05, 0.03, sign=True) == "−0.01 (−0.05 to +0.03)"
     assert words.with_interval(0.84, float("nan"), float("nan")) == "0.84"
-    assert (words.p_value(0.0004), words.p_value(0.0312), words.smallest_p(0)) == ("<0.001", "0.031", "no bound")
+    assert (words.p_value(0.0004), words.p_value(0.0312), words.smallest_p(0)) == (
+        "<0.001",
+        "0.031",
+        "no bound",
+    )
     assert words.metric_name("sensitivity_cystic hygroma") == "Sensitivity, cystic hygroma"
     assert words.duration(7384) == "2 h 03 min"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,7 +72,7 @@ def test_every_frame_is_tested_once_or_held_out_always(frames: pd.DataFrame, fol
 
 def test_folds_depend_on_the_seed_and_not_on_the_order_of_rows() -> None:
     frames = make_frames({"a": 20, "b": 20})
-    wanted = {"folds": 4, "validation_fraction": 0.2, "holdout_fraction": 0.2}
+    wanted: dict[str, Any] = {"folds": 4, "validation_fraction": 0.2, "holdout_fraction": 0.2}
     first = grouped_folds(frames, **wanted, seed=1)
     pd.testing.assert_frame_equal(
         first, grouped_folds(frames.sample(frac=1, random_state=3), **wanted, seed=1)
@@ -131,11 +133,12 @@ def test_a_class_missing_in_a_role_names_fold_class_and_role() -> None:
 
 def test_repeated_and_unlabelled_frames_are_refused() -> None:
     frames = make_frames({"a": 10, "b": 10})
-    wanted = {"folds": 2, "validation_fraction": 0.2, "holdout_fraction": 0.0, "seed": 0}
+    wanted: dict[str, Any] = {"folds": 2, "validation_fraction": 0.2, "holdout_fraction": 0.0, "seed": 0}
     with pytest.raises(SplitError, match="1 frames appear twice"):
         grouped_folds(pd.concat([frames, frames[:1]]), **wanted)
-    with pytest.raises(SplitError, match="have no label"):
-        grouped_folds(frames.assign(label=frames["label"].where(frames.index != 3)), **wanted)
+    for column in ("label", "group"):
+        with pytest.raises(SplitError, match=f"1 frames have no {column}"):
+            grouped_folds(frames.assign(**{column: frames[column].where(frames.index != 3)}), **wanted)
     with pytest.raises(SplitError, match="no labelled frame"):
         grouped_folds(frames[:0], **wanted)
 
@@ -151,7 +154,7 @@ def officially_split(cut: bool = False) -> pd.DataFrame:
     return frames
 
 
-OFFICIAL = {"validation_fraction": 0.2, "seed": 0, "leaks": "refused", "holdout_split": None}
+OFFICIAL: dict[str, Any] = {"validation_fraction": 0.2, "seed": 0, "leaks": "refused", "holdout_split": None}
 
 
 def test_official_folds_become_the_test_folds() -> None:

@@ -162,7 +162,7 @@ def test_folds_are_children_of_a_run_with_their_mean_under_the_same_names(result
     assert child.data.metrics["test_auc"] == 0.9
     assert mean.data.metrics["test_auc"] == pytest.approx(0.85)
     assert mean.data.metrics["test_auc_sd"] == pytest.approx(statistics.stdev([0.8, 0.9]))
-    assert mean.data.metrics["n_runs"] == 2
+    assert mean.info.run_name == "usfmae · demo" and mean.data.params["n_runs"] == "2"
     assert mean.data.params["model"] == "usfmae" and "fold" not in mean.data.params
     assert mean.data.params["training.epochs"] == child.data.params["training.epochs"] == "3"
 
@@ -186,12 +186,14 @@ def test_each_epoch_is_a_step_and_an_undefined_value_is_no_point(results: Path) 
     assert run.info.end_time - run.info.start_time == 12_500
 
 
-def test_tags_say_what_made_the_run(results: Path) -> None:
+def test_tags_and_parameters_say_what_made_the_run(results: Path) -> None:
     digests = sync(results)["runs"]
-    tags = runs_in(open_store(results))[f"{MEAN}/seed-0/fold-0"].data.tags
+    run = runs_in(open_store(results))[f"{MEAN}/seed-0/fold-0"]
+    tags = run.data.tags
     assert tags["usfmae.digest"] == digests[f"{MEAN}/seed-0/fold-0"]
     assert tags["usfmae.stage"] == "finetune" and tags["usfmae.simulated"] == "true"
     assert tags["mlflow.source.git.commit"] == "c0ffee"
+    assert run.data.params["count.test_frames"] == "20"
     assert json.loads(tags["usfmae.wildcards"])["fold"] == "0"
     assert len(tags["usfmae.config_digest"]) == len(tags["usfmae.data_digest"]) == 64
 

@@ -24,8 +24,8 @@ _log: TextIO | None = None
 def logged(path: Path | str) -> Iterator[None]:
     """Sends what the job says to its log file as well as to the terminal.
 
-    An error of this package (a wrong setting, a leaking split, a truncated file) ends the job with its
-    sentence on the terminal and its traceback in the log; any other error is raised as it is.
+    An error that this package raises itself (a wrong setting, a leaking split, a truncated file) ends the
+    job with its sentence on the terminal and its traceback in the log; any other is raised as it is.
     """
     global _log
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def logged(path: Path | str) -> Iterator[None]:
             yield
         except Exception as error:
             traceback.print_exc(file=_log)
-            if type(error).__module__.startswith("usfmae."):
+            if _is_ours(error):
                 print(f"\nerror: {error}\n", file=err, flush=True)
                 raise SystemExit(1) from None
             raise
@@ -44,6 +44,12 @@ def logged(path: Path | str) -> Iterator[None]:
             sys.stdout, sys.stderr = out, err
             _log.flush()
     _log = None
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the statement that raised it stands in this package: its message was written for people."""
+    raised = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(raised).is_relative_to(Path(__file__).parent)
 
 
 def progress(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ BY_TASK = ("finetune", "statistics", "explain")
 LARGEST_COPY = 50_000_000  # bytes
 #: Part of each digest: raise it when other names or values are written, and every run is written anew.
 LAYOUT = 1
-#: Folder of the runs on all training data; the names of other runs say their fraction.
+#: Folder of the runs on all training data; names mention any other fraction.
 WHOLE = ("fraction-1", "fraction-1.0")
 
 
@@ -62,11 +63,15 @@ class _Run:
     def name(self) -> str:
         """What the UI calls it: `usfmae · fold 0 · seed 0`."""
         parts = self.key.split("/")
+        if parts[0] != "finetune":
+            return self.key
         if _is_fold(self.key):
             _, _, model, _, fraction, seed, fold = parts
-            parts = [model, fold, seed] + ([] if fraction in WHOLE else [fraction])
-            return " · ".join([model, *(part.replace("-", " ") for part in parts[1:])])
-        return " · ".join(parts[2:] or parts[1:] or parts) if parts[0] == "finetune" else self.key
+            shown = [model, fold, seed, fraction]
+        else:
+            shown = parts[2:] or ["folds"]
+        words = [re.sub(r"^(fold|seed|fraction)-", r"\1 ", part) for part in shown if part not in WHOLE]
+        return " · ".join(words)
 
     def content(self) -> Content:
         if self.folds:
@@ -90,7 +95,8 @@ def sync(
     a time: others wait at a lock. `log_weights` copies `.safetensors` files too. `progress` is
     `usfmae.progress.progress`; without it nothing is printed.
 
-    Returns `written`, `unchanged` and `deleted` (counts of runs), and `runs`: key → digest.
+    Returns `written`, `unchanged` and `deleted` (counts of runs), `runs` (key → digest) and `pages`
+    (experiment → its address in the UI, to append to the server's).
     Raises FileNotFoundError without a folder `results`, ValueError for a broken run record or a store
     made elsewhere, ConnectionError when the server at `uri` does not answer.
     """
@@ -122,6 +128,7 @@ def sync(
         "unchanged": len(runs) - written,
         "deleted": len(stale),
         "runs": {run.key: run.digest for run in runs},
+        "pages": {run.experiment: store.page(run.experiment) for run in runs},
     }
 
 

@@ -61,7 +61,6 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
     start = _milliseconds(datetime.fromisoformat(found["started"]).timestamp())
     end = start + _milliseconds(found["seconds"])
     final = {**found["metrics"], "seconds": found["seconds"], "peak_memory_mb": found.get("peak_memory_mb")}
-    final |= {f"count/{key}": value for key, value in record.flatten(found.get("counts", {})).items()}
     metrics = [(key, float(value), 0, end) for key, value in final.items() if _is_number(value)]
     if history and history.exists():
         table = pd.read_parquet(history)
@@ -81,7 +80,7 @@ def of_folds(folds: list[dict[str, Any]]) -> Content:
     contents = [of_record(found) for found in folds]
     first = contents[0]
     start, end = min(one.start for one in contents), max(one.end for one in contents)
-    metrics = [("n_runs", float(len(folds)), 0, end)]
+    metrics = []
     for name in folds[0]["metrics"]:
         values = [found["metrics"].get(name) for found in folds]
         if all(_is_number(value) for value in values):
@@ -97,7 +96,7 @@ def of_folds(folds: list[dict[str, Any]]) -> Content:
         for kind in ("params", "tags")
     }
     shared["tags"]["usfmae.simulated"] = _text(any(found.get("simulated") for found in folds))
-    return Content(start, end, shared["params"], shared["tags"], metrics)
+    return Content(start, end, shared["params"] | {"n_runs": str(len(folds))}, shared["tags"], metrics)
 
 
 def of_tables(folder: Path, stage: str, modified: float) -> Content:
@@ -118,7 +117,10 @@ def of_tables(folder: Path, stage: str, modified: float) -> Content:
 
 
 def _parameters(found: dict[str, Any]) -> dict[str, str]:
-    return {key: _text(value) for key, value in {**found["wildcards"], **found["parameters"]}.items()}
+    counts = record.flatten({"count": found.get("counts", {})})
+    return {
+        key: _text(value) for key, value in {**found["wildcards"], **found["parameters"], **counts}.items()
+    }
 
 
 def _tags(found: dict[str, Any]) -> dict[str, str]:

@@ -24,8 +24,9 @@ from mlflow.tracking import MlflowClient
 
 from usfmae.tracking_content import Content
 
-#: The kind by which the UI of MLflow 3 shows runs, charts and comparison instead of traces.
+#: The kind and, in MLflow 3.17, the address by which the UI shows runs instead of traces.
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+PAGE = "/#/experiments/{id}/runs?workflowType=machine_learning"
 #: Limits of the MLflow server: 1000 entities in one call and 100 parameters among them; characters.
 METRICS_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 900, 100, 6000, 8000
 
@@ -135,6 +136,10 @@ class Store:
             self._client.log_dict(run_id, listing, "artifacts.json")
         self._client.set_terminated(run_id, end_time=content.end)
         return run_id
+
+    def page(self, experiment: str) -> str:
+        """Where the UI shows the runs of an experiment, below the server's address."""
+        return PAGE.format(id=self._experiments[experiment].experiment_id)
 
     def set_parent(self, run: Run, parent: str | None) -> None:
         """Ties a kept fold to a parent that was written anew."""

@@ -32,7 +32,14 @@ def server(folder: Path, store: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", store, "--artifacts-destination", str(folder / "served")]
+    command += [
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        store,
+        "--artifacts-destination",
+        str(folder / "served"),
+    ]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     address = f"http://127.0.0.1:{port}"
     with open(folder / "server.log", "w+") as log:
@@ -40,7 +47,9 @@ def server(folder: Path, store: str) -> Iterator[str]:
         try:
             until = time.monotonic() + 90
             while True:
-                assert process.poll() is None and time.monotonic() < until, (folder / "server.log").read_text()
+                assert process.poll() is None and time.monotonic() < until, (
+                    folder / "server.log"
+                ).read_text()
                 try:
                     urllib.request.urlopen(f"{address}/health", timeout=2).close()
                     break
@@ -74,32 +83,38 @@ def look(url: str, profile: Path, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MlflowClient]]:
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, MlflowClient]]:
+    """Address of the server, page of the kidney task in it, and a client of its store."""
     root = tmp_path_factory.mktemp("ui")
     results = write_results(root)
-    sync(results)
+    page = sync(results)["pages"]["finetune/kidney"]
     store = f"sqlite:///{results}/mlflow/mlflow.db"
     with server(root, store) as address:
-        yield address, MlflowClient(store)
+        yield address, page, MlflowClient(store)
 
 
-def test_the_experiment_opens_on_its_runs(ui: tuple[str, MlflowClient], tmp_path: Path) -> None:
-    address, client = ui
-    experiment = runs_in(client)[MEAN].info.experiment_id
-    page = look(f"{address}/#/experiments/{experiment}", tmp_path, "mlflow-experiment")
-    assert "finetune/kidney" in page
-    assert "usfmae · demo" in page and "densenet169 · demo" in page
-    assert "test_auc" in page
+def test_the_page_of_a_task_opens_on_its_runs(ui: tuple[str, str, MlflowClient], tmp_path: Path) -> None:
+    address, page, _ = ui
+    seen = look(address + page, tmp_path, "mlflow-runs")
+    for text in ("finetune/kidney", "usfmae · demo", "densenet169 · demo"):
+        assert text in seen
 
 
-def test_models_stand_side_by_side_in_the_compare_view(ui: tuple[str, MlflowClient], tmp_path: Path) -> None:
-    address, client = ui
+def test_the_charts_of_a_task_carry_the_metrics(ui: tuple[str, str, MlflowClient], tmp_path: Path) -> None:
+    address, page, _ = ui
+    seen = look(f"{address}{page}&compareRunsMode=CHART", tmp_path, "mlflow-charts")
+    for text in ("usfmae · demo", "densenet169 · demo", "test_auc"):
+        assert text in seen
+
+
+def test_models_stand_side_by_side_in_the_compare_view(
+    ui: tuple[str, str, MlflowClient], tmp_path: Path
+) -> None:
+    address, _, client = ui
     runs = [runs_in(client)[key] for key in MEANS]
     ids = urllib.parse.quote(json.dumps([run.info.run_id for run in runs]))
     experiments = urllib.parse.quote(json.dumps([runs[0].info.experiment_id]))
-    page = look(
-        f"{address}/#/compare-runs?runs={ids}&experiments={experiments}", tmp_path, "mlflow-compare"
-    )
+    page = look(f"{address}/#/compare-runs?runs={ids}&experiments={experiments}", tmp_path, "mlflow-compare")
     for text in ("usfmae · demo", "densenet169 · demo", "test_auc", "0.85", "0.65", "training.epochs"):
         assert text in page
 

@@ -61,6 +61,11 @@ def plain(model):
     return model.model_dump(mode="json")
 
 
+def curation(corpus):
+    """The part of a corpus's settings that a single dataset's frames depend on."""
+    return {**plain(corpus), "datasets": [], "duplicates": {}}
+
+
 def corpora_of(settings):
     """Corpora that the study's tasks and pretraining recipes use."""
     study, recipes = settings.study, settings.recipes.pretrain

@@ -17,7 +17,7 @@ rule curate_dataset:
         runtime=240,
     params:
         dataset=lambda w: plain(settings.datasets[w.dataset]),
-        corpus=lambda w: plain(settings.corpora[w.corpus]),
+        corpus=lambda w: curation(settings.corpora[w.corpus]),
         version=STAGE_VERSION["corpus"],
     message:
         "Curating {wildcards.dataset} for corpus {wildcards.corpus}"

@@ -205,7 +205,8 @@ def _breast(scanner: Scanner, difficulty: float, rng: Generator, *, label: str) 
     parts = [
         Structure(
             Tissue(6, 0.6, 1.52), rng.uniform(-18, 18), rng.uniform(2, tops[1] + 4) * unit,
-            rng.uniform(3, 8), 0.3, rng.choice([-1, 1]) * rng.uniform(0.1, 0.9), _ripples(rng, 0.1, range(2, 4)), 0.6,
+            rng.uniform(3, 8), 0.3, rng.choice([-1, 1]) * rng.uniform(0.1, 0.9),
+            _ripples(rng, 0.1, range(2, 4)), 0.6,
         )
         for _ in range(rng.integers(5, 10))
     ]  # fmt: skip

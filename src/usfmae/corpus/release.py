@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from usfmae.corpus.anatomy import CLASSES, draw_subject
+from usfmae.corpus.phantom import SCANNERS
 from usfmae.corpus.scene import draw_frame
 from usfmae.record import write_json, write_table
 
@@ -82,16 +83,16 @@ def write_release(
         numbered = progress(numbered, total=len(labels), description=f"simulating {anatomy} subjects")
     rows: list[Row] = []
     for number, (organ, label) in numbered:
-        subject = draw_subject(organ, label, difficulty, _generator(seed, number))
+        subject = draw_subject(organ, label, difficulty, _generator(seed, anatomy, number))
         for index in range(frames_per_subject):
-            frame, mask = draw_frame(subject, _generator(seed, number, index + 1))
+            frame, mask = draw_frame(subject, _generator(seed, anatomy, number, index + 1))
             told = "" if anatomy == SWEEP else label
             row = Row(f"{anatomy}_{number:04d}_{index}.png", number, told, subject.scanner.name)
             _save(frame, folder / "images" / row.file)
             _save(mask * np.uint8(255), folder / "masks" / row.mask)
             rows.append(row)
     if defects:
-        rows = _plant_defects(folder, rows, anatomy, frames_per_subject, _generator(seed, 0))
+        rows = _plant_defects(folder, rows, anatomy, frames_per_subject, _generator(seed, anatomy, 0))
     table = pd.DataFrame([(r.file, r.subject, r.label, r.scanner) for r in rows])
     table.columns = pd.Index(["file", "subject", "class", "scanner"])
     write_table(folder / "labels.csv", table)
@@ -109,7 +110,7 @@ def write_release(
 
 def _labels(anatomy: str, subjects: dict[str, int], seed: int) -> list[tuple[str, str]]:
     """(anatomy, class) of each subject, in the random order in which they came to be examined."""
-    rng = _generator(seed)
+    rng = _generator(seed, anatomy)
     if anatomy != SWEEP:
         listed = [(anatomy, label) for label, count in subjects.items() for _ in range(count)]
     elif unknown := set(subjects) - set(CLASSES):
@@ -125,9 +126,9 @@ def _labels(anatomy: str, subjects: dict[str, int], seed: int) -> list[tuple[str
     return [listed[i] for i in rng.permutation(len(listed))]
 
 
-def _generator(seed: int, *place: int) -> np.random.Generator:
-    """Random numbers of one place (subject, frame) alone, so that no frame depends on another."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
+def _generator(seed: int, anatomy: str, *place: int) -> np.random.Generator:
+    """Random numbers of one place (subject, frame) alone: no frame or release depends on another."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *anatomy.encode()], spawn_key=place))
 
 
 def _save(image: NDArray[np.uint8], path: Path) -> None:
@@ -214,5 +215,5 @@ def _burn_in(image: Image.Image, structure: NDArray[np.bool_], row: Row, rng: np
         draw.line((end - 4, middle, end + 4, middle), fill=white)
         draw.line((end, middle - 4, end, middle + 4), fill=white)
     draw.point([(dot, middle) for dot in range(left, right, 4)], fill=white)
-    length = f"D1 {rng.uniform(5, 40):.1f} mm"
+    length = f"D1 {(right - left) * SCANNERS[row.scanner].pixel_mm:.1f} mm"
     draw.text((4, image.height - 14), length, fill=white, font=font)

@@ -30,7 +30,7 @@ def compute(
     Of two classes, `positive` (the last unless named) is predicted from `threshold` (0.5) on, and sensitivity
     (the same as recall), specificity, precision, auc and average_precision are that class's. Of more classes,
     the likeliest is predicted and these are means over the classes, each against the rest; the classes' own
-    values follow as `sensitivity_<class>`, `specificity_<class>`, `precision_<class>`, `f1_<class>`, `auc_<class>`.
+    values follow as `sensitivity_<class>`, and likewise for specificity, precision, f1 and auc.
 
     As in scikit-learn, the precision of a class that is never predicted is 0, and the Brier score is the mean
     squared error of the positive class's probability, or summed over the classes if there are more than two.

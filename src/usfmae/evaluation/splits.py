@@ -122,7 +122,13 @@ def _checked(frames: pd.DataFrame) -> pd.DataFrame:
     _refuse(
         frames["frame_id"], frames["frame_id"].duplicated(), "frames appear twice", "keep one row a frame"
     )
-    _refuse(frames["frame_id"], frames["label"].isna(), "frames have no label", "drop them before splitting")
+    for column in ("subject", "group", "label"):
+        _refuse(
+            frames["frame_id"],
+            frames[column].isna(),
+            f"frames have no {column}",
+            "drop them before splitting",
+        )
     for column, remedy in (
         ("label", "a subject stands on one side of a split, so give it one label or drop it"),
         ("group", "a group holds whole subjects: rebuild groups.parquet"),

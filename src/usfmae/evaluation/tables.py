@@ -54,8 +54,8 @@ def statistics_tables(
 ) -> dict[str, pd.DataFrame]:
     """The tables `fold_metrics, summary, comparisons, roc, confusion` of one task, recipe and fraction.
 
-    `predictions` holds the rows of all runs' `predictions.parquet` with `model, seed, fold` added. Every model
-    is compared with `reference` in the metric `primary` only; where the reference has no runs the comparisons
+    `predictions` holds the rows of all runs' `predictions.parquet` and `model, seed, fold`. Every model is
+    compared with `reference` in the metric `primary` only; where the reference has no runs the comparisons
     are empty. Of two classes, `positive` is predicted from the threshold with the highest Youden index on
     each run's own validation rows. Seeds are averaged before anything is compared over folds.
     Raises `ValueError` where the models' runs do not match or a metric cannot be computed.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from usfmae.report.style import INK, MUTED, PALETTE, RULE, colour, line, mark_simulated, new_figure, save
-from usfmae.report.words import number, role_name
+from usfmae.report.words import class_name, number, role_name
 
 
 def roc_curves(roc: pd.DataFrame, titles: dict[str, str], out: Path, *, simulated: bool) -> None:
@@ -18,7 +18,7 @@ def roc_curves(roc: pd.DataFrame, titles: dict[str, str], out: Path, *, simulate
     """
     roles = [role for role in ("test", "holdout") if role in set(roc["role"])]
     classes = list(dict.fromkeys(roc["class"]))
-    figure = new_figure(max(6.4, 3.4 * len(classes)), 3.6 * len(roles))
+    figure = new_figure(0.6 + max(3.6, 3.2 * len(classes)), 3.5 * len(roles))
     grid = figure.subplots(len(roles), len(classes), sharex=True, sharey=True, squeeze=False)
     for (row, role), (column, name) in _cells(roles, classes):
         axes = grid[row, column]
@@ -32,10 +32,10 @@ def roc_curves(roc: pd.DataFrame, titles: dict[str, str], out: Path, *, simulate
             axes.fill_between(x, curve["lower"], curve["upper"], color=colour(place), alpha=0.1, linewidth=0)
             label = f"{title}  {curve['auc'].iloc[0]:.2f}"
             axes.plot(x, curve["sensitivity"], line(place), color=colour(place), label=label)
-        what = "macro average" if name == "macro" else name
+        what = "macro average" if name == "macro" else class_name(name)
         axes.set_title(f"{role_name(role)}: {what}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.legend(title="area under the curve", loc="lower right", fontsize=6.5, title_fontsize=6.5)
+        axes.legend(title="area under the curve", loc="lower right", fontsize=7, title_fontsize=7)
     figure.supxlabel("1 − specificity", fontsize=9)
     figure.supylabel("sensitivity", fontsize=9)
     mark_simulated(figure, simulated)
@@ -65,8 +65,9 @@ def confusion_matrices(
             text = f"{matrix[i, j]:.4g}\n{share[i, j]:.0%}"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=ink)
         axes.grid(visible=False)
-        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", fontsize=7.5)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7.5)
+        names = [class_name(each) for each in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=30, ha="right", fontsize=7.5)
+        axes.set_yticks(range(len(classes)), names, fontsize=7.5)
         if row == 0:
             axes.set_title(_wrapped(titles[model]), fontsize=8.5)
         if column == 0:
@@ -92,7 +93,9 @@ def fold_values(
     values = fold_metrics[(fold_metrics["role"] == "test") & (fold_metrics["metric"] == metric)]
     table = values.pivot_table(index="fold", columns="model", values="value")
     ran = [model for model in titles if model in table]
-    means = summary[(summary["metric"] == metric) & (summary["estimate"] == "mean of folds")].set_index("model")
+    means = summary[(summary["metric"] == metric) & (summary["estimate"] == "mean of folds")].set_index(
+        "model"
+    )
     figure = new_figure(max(4.5, 1.9 * len(ran)), 3.2)
     axes = figure.subplots()
     places = np.arange(len(ran))
@@ -138,7 +141,7 @@ def paired_differences(
     axes.set_yticks(heights, names)
     for label in axes.get_yticklabels():
         if not label.get_text().startswith("minus "):
-            label.set_weight("bold")
+            label.set_fontweight("bold")
     reference = titles.get(rows["model_a"].iloc[0], rows["model_a"].iloc[0])
     axes.set(ylim=(y + 0.6, 0.7), xlabel=f"difference in {metric}: {reference} minus the other model")
     axes.tick_params(axis="y", length=0)

@@ -46,19 +46,20 @@ def foundation_against_scratch(settings: Settings, comparisons: pd.DataFrame, me
     verdict = "no difference is shown"
     if not math.isnan(t["p_holm"]) and t["p_holm"] < 0.05:
         verdict = "the pretrained model is better" if t["difference"] > 0 else "the pretrained model is worse"
+    folds = count(t["n_pairs"], "fold")
     return (
         f"{models[reference].title} minus {models[twins[0]].title}: {difference} {metric_name(metric)} over "
-        f"{count(t['n_pairs'], 'fold')}, p = {p_value(t['p_holm'])} (corrected resampled t, Holm): {verdict}. "
-        f"Wilcoxon signed-rank: p = {p_value(signed['p'])}, where {count(signed['n_pairs'], 'fold')} can give "
-        f"no p below {smallest_p(signed['smallest_p'])}."
+        f"{folds}, p = {p_value(t['p_holm'])} (corrected resampled t, Holm): {verdict}. "
+        f"Wilcoxon signed-rank: p = {p_value(signed['p'])}, where {folds} can give no p below "
+        f"{smallest_p(signed['smallest_p'])}."
     )
 
 
 def hypotheses(comparisons: pd.DataFrame) -> list[dict[str, str]]:
-    """Each test once: `test`, its `null` in words, the `method`, and the notes of all its rows."""
+    """Each test once: `test`, its `null` in words, and the methods and notes of all its rows."""
     found = []
     for test, rows in comparisons.groupby("test", sort=False):
-        first = rows.iloc[0]
         notes = " ".join(dict.fromkeys(str(note).strip() for note in rows["note"].dropna()))
-        found.append({"test": str(test), "null": first["null"], "method": first["method"], "notes": notes})
+        method = " or ".join(dict.fromkeys(rows["method"]))
+        found.append({"test": str(test), "null": rows["null"].iloc[0], "method": method, "notes": notes})
     return found

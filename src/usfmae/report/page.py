@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import pandas as pd
-import yaml
 
 from usfmae.record import atomic
-from usfmae.report import sections
 from usfmae.report.exhibits import Exhibits
 from usfmae.report.products import Products
+from usfmae.report.sections import corpus_section, methods_section, overview_section, pretraining_section
+from usfmae.report.task_section import task_section
+from usfmae.report.words import class_name
 from usfmae.settings import Settings
+
+_HERE = Path(__file__).parent
 
 
 def write_report(settings: Settings, results: Path, out: Path, figures: Path, tables: Path) -> None:
@@ -24,25 +25,24 @@ def write_report(settings: Settings, results: Path, out: Path, figures: Path, ta
     """
     products, exhibits = Products(settings, results), Exhibits(figures, tables)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tasks = [sections.task(task, products, exhibits) for task in settings.study.tasks]
+    environment.filters["class_name"] = class_name
+    simulated = products.simulated(products.datasets)
     page = environment.get_template("page.html").render(
         title=settings.study.title,
-        style=(Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
-        simulated=sorted(
-            settings.datasets[name].title for name in products.simulated(products.datasets)
-        ),
-        all_simulated=len(products.simulated(products.datasets)) == len(products.datasets),
-        overview=sections.overview(products, exhibits),
-        corpora=[sections.corpus(corpus, products, exhibits) for corpus in products.corpora],
-        recipes=[sections.pretraining(recipe, products, exhibits) for recipe in settings.study.pretrain],
-        tasks=tasks,
-        methods=sections.methods(products, exhibits),
+        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        simulated=sorted(settings.datasets[name].title for name in simulated),
+        all_simulated=len(simulated) == len(products.datasets),
+        overview=overview_section(products, exhibits),
+        corpora=[corpus_section(name, products, exhibits) for name in products.corpora],
+        recipes=[pretraining_section(name, products, exhibits) for name in products.recipes],
+        tasks=[task_section(name, products, exhibits) for name in settings.study.tasks],
+        methods=methods_section(products, exhibits),
     )
     with atomic(out) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -12,13 +12,15 @@ from usfmae.settings import Settings
 
 
 class Products:
-    """Reads the products of the study's own tasks, models and recipes; older runs of others are passed over."""
+    """Reads the products of the study's own tasks, models and recipes; runs of others are passed over."""
 
     def __init__(self, settings: Settings, results: Path) -> None:
         self.settings, self.study, self.results = settings, settings.study, results
         self.titles = {model: settings.models[model].title for model in self.study.models}
         tasks = [settings.tasks[task].corpus for task in self.study.tasks]
-        recipes = [settings.recipes.pretrain[name].corpus for name in self.study.pretrain]
+        started = [settings.models[model].pretrain for model in self.study.models]
+        self.recipes = list(dict.fromkeys([*self.study.pretrain, *(name for name in started if name)]))
+        recipes = [settings.recipes.pretrain[name].corpus for name in self.recipes]
         self.corpora = list(dict.fromkeys([*tasks, *recipes]))
         self.datasets = list(
             dict.fromkeys(name for corpus in self.corpora for name in settings.corpora[corpus].datasets)
@@ -37,13 +39,17 @@ class Products:
         return tables
 
     def statistics(self, task: str) -> dict[str, pd.DataFrame]:
-        """The task's tables by name, with the study's models only; empty before the statistics stage."""
-        found = {}
+        """The task's tables by name, with the study's models only, in its order; empty before the
+        statistics stage."""
+        found, order = {}, list(self.titles)
         for file in ("summary.csv", "fold_metrics.csv", "comparisons.csv", "confusion.csv", "roc.parquet"):
             table = self.table("statistics", task, file)
             if table is not None:
                 column = "model_b" if file == "comparisons.csv" else "model"
-                found[Path(file).stem] = table[table[column].isin(self.titles)]
+                table = table[table[column].isin(order)]
+                found[Path(file).stem] = table.sort_values(
+                    column, key=lambda names: names.map(order.index), kind="stable", ignore_index=True
+                )
         return found
 
     def finetune_folder(self, task: str, model: str) -> Path | None:
@@ -64,7 +70,7 @@ class Products:
 
     def runs(self) -> list[dict[str, Any]]:
         """The run records of the study, pretraining first."""
-        folders = [self.results / "pretrain" / recipe for recipe in self.study.pretrain]
+        folders = [self.results / "pretrain" / recipe for recipe in self.recipes]
         for task in self.study.tasks:
             for model in self.titles:
                 folder = self.results / "finetune" / task / model / self.study.recipe

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from usfmae.record import atomic
 
-#: Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow (too light on white).
+#: Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow (too light).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 #: A second code beside colour, for print in grey.
 LINES = ("-", "--", "-.", ":")
@@ -45,7 +45,6 @@ matplotlib.rcParams.update(
         "lines.linewidth": 1.6,
         "image.cmap": "gray",
         "image.interpolation": "nearest",
-        "pdf.fonttype": 42,
     }
 )
 
@@ -79,6 +78,8 @@ def mark_simulated(figure: Figure, simulated: bool) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes `<path>.png` and `<path>.pdf`; `path` has no ending. The same figure gives the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # arranged once, not again for each file
     no_date = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
     for ending, metadata in no_date.items():
         with atomic(path.with_name(f"{path.name}.{ending}")) as temporary:

@@ -9,6 +9,7 @@ import pandas as pd
 from usfmae.report.words import (
     ESTIMATES,
     NOT_RUN,
+    class_name,
     count,
     duration,
     estimate_name,
@@ -51,7 +52,8 @@ def metrics_table(
     models = [model for model in titles if model in set(part["model"])]
     return pd.DataFrame(
         [
-            {"Metric": metric_name(name)} | {titles[model]: _interval(found.loc[name, model]) for model in models}
+            {"Metric": metric_name(name)}
+            | {titles[model]: _interval(found.loc[name, model]) for model in models}
             for name in names
         ]
     )
@@ -63,7 +65,9 @@ def folds_table(
     """The primary metric of each test fold (mean over seeds), their mean and standard deviation."""
     test = fold_metrics[(fold_metrics["role"] == "test") & (fold_metrics["metric"] == metric)]
     values = test.pivot_table(index="model", columns="fold", values="value")
-    means = summary[(summary["metric"] == metric) & (summary["estimate"] == "mean of folds")].set_index("model")
+    means = summary[(summary["metric"] == metric) & (summary["estimate"] == "mean of folds")].set_index(
+        "model"
+    )
     rows = []
     for model, title in titles.items():
         ran = model in values.index
@@ -116,7 +120,7 @@ def _part(fold: str, role: str, rows: pd.DataFrame, classes: list[str]) -> dict[
         "Part": {"train": "training"}.get(role, role),
         "Subjects": f"{rows['subject'].nunique():,}",
         "Frames": f"{len(rows):,}",
-        **{name: f"{of_class.get(name, 0):,}" for name in classes},
+        **{class_name(name): f"{of_class.get(name, 0):,}" for name in classes},
     }
 
 
@@ -157,11 +161,14 @@ def dataset_table(frames: dict[str, pd.DataFrame], settings: Settings) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def curation_table(curation: pd.DataFrame) -> pd.DataFrame:
+    """`curation.csv` as a row a dataset, a column a finding."""
+    counts = curation.groupby(["dataset", "finding"], sort=False)["frames"].sum().unstack(fill_value=0)
+    return counts.map("{:,.0f}".format).rename(columns=str.capitalize).rename_axis("Dataset").reset_index()
+
+
 def duplicates_table(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The strongest evidence first; at most 30 pairs."""
-    order = pairs.sort_values(
-        ["across_subjects", "labels_differ", "frame_a", "frame_b"], ascending=[False, False, True, True]
-    )
+    """A row a pair, in the order of the rows of `pairs`."""
     return pd.DataFrame(
         [
             {
@@ -173,7 +180,7 @@ def duplicates_table(pairs: pd.DataFrame) -> pd.DataFrame:
                 "Across subjects": "yes" if row["across_subjects"] else "no",
                 "Labels differ": "yes" if row["labels_differ"] else "no",
             }
-            for _, row in order.head(30).iterrows()
+            for _, row in pairs.iterrows()
         ]
     )
 
@@ -219,13 +226,16 @@ def versions_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
         return ", ".join(dict.fromkeys(str(value) for value in values))
 
     places = [run["environment"] for run in runs]
-    commits = [f"{run['git']['commit']}{' (changed files)' if run['git']['clean'] is False else ''}" for run in runs]
+    changed = {False: " (changed files)"}
+    commits = [f"{run['git']['commit'][:12]}{changed.get(run['git']['clean'], '')}" for run in runs]
     packages = dict.fromkeys(name for place in places for name in place["packages"])
     rows = {
         "commit": different(commits),
         "python": different([place["python"] for place in places]),
         **{name: different([p["packages"].get(name, "unknown") for p in places]) for name in packages},
-        "processor": different([f"{place['processor']}, {count(place['cores'], 'core')}" for place in places]),
+        "processor": different(
+            [f"{place['processor']}, {count(place['cores'], 'core')}" for place in places]
+        ),
         "device": different([place["device"] for place in places]),
     }
     return pd.DataFrame({"What": list(rows), "Version": list(rows.values())})

@@ -37,7 +37,12 @@ def metric_name(metric: str) -> str:
         return _METRICS[metric]
     known = [name for name in _METRICS if metric.startswith(f"{name}_")]
     name = max(known, key=len, default="")
-    return f"{_METRICS[name]}, {metric[len(name) + 1 :]}" if name else metric.replace("_", " ")
+    return f"{_METRICS[name]}, {class_name(metric[len(name) + 1 :])}" if name else class_name(metric)
+
+
+def class_name(name: str) -> str:
+    """`cystic_hygroma` -> `cystic hygroma`."""
+    return name.replace("_", " ")
 
 
 def estimate_name(role: str, estimate: str) -> str:

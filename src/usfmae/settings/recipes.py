@@ -101,7 +101,8 @@ class ExplainRecipe(Strict):
     """What a masked frame is judged by: the logit (grad-cam) or the probability of the class."""
     baseline: Literal["black", "mean"] = "mean"
     """What a mask leaves where it is 0: black, or the mean of the training images (grad-cam's choice)."""
-    batch_size: Positive = 64
+    batch_size: Positive | None = None
+    """Masked frames in a forward pass; by default what suits the device."""
     precision: Literal["float32", "bfloat16"] = "float32"
 
 

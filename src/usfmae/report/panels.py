@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from usfmae.report.style import PALETTE, WARNING, mark_simulated, new_figure, save
+from usfmae.report.style import INK, PALETTE, WARNING, mark_simulated, new_figure, save
+from usfmae.report.words import class_name
 
 #: Perceptually even and readable without colour vision.
 MAP = "magma"
@@ -40,21 +41,26 @@ def scorecam_panels(folder: Path, out: Path, *, simulated: bool, title: str) -> 
         for axes in line:
             axes.set_axis_off()
         wrong = frame["outcome"] == "wrong"
-        words = f"label: {frame['label']}\npredicted: {frame['predicted']}"
+        words = f"label: {class_name(frame['label'])}\npredicted: {class_name(frame['predicted'])}"
         words += f"\nprobability {frame['score']:.2f}\n{frame['outcome']}"
-        line[0].text(0, 0.5, words, va="center", fontsize=8.5, color=WARNING if wrong else "black")
+        line[0].text(0, 0.5, words, va="center", fontsize=8.5, color=WARNING if wrong else INK)
         for axes in line[1:]:
             if axes is not line[2]:
                 axes.imshow(inputs[row], vmin=0, vmax=255)
         line[2].imshow(maps[row], cmap=MAP, vmin=0, vmax=1)
-        line[3].imshow(maps[row], cmap=MAP, vmin=0, vmax=1, alpha=0.5)
+        line[3].imshow(maps[row], cmap=MAP, vmin=0, vmax=1, alpha=0.65 * maps[row])
         if len(columns) > 3:
             _outline(line[4], masks[row], bool(frame["has_mask"]))
     for axes, name in zip(grid[0, 1:] if len(rows) else [], columns, strict=False):
         axes.set_title(name, loc="center", weight="normal")
     bar = ScalarMappable(Normalize(0, 1), MAP)
     figure.colorbar(
-        bar, ax=grid, location="bottom", shrink=0.4, aspect=40, label="map: 0 leaves the score, 1 raises it most"
+        bar,
+        ax=grid,
+        location="bottom",
+        shrink=0.4,
+        aspect=40,
+        label="map: 0 leaves the score, 1 raises it most",
     )
     mark_simulated(figure, simulated)
     save(figure, out)
@@ -64,4 +70,7 @@ def _outline(axes: Axes, mask: np.ndarray, has_mask: bool) -> None:
     if has_mask:
         axes.contour(mask, levels=[0.5], colors=[PALETTE[4]], linewidths=1.5)
     else:
-        axes.text(0.5, 0.04, "no mask", transform=axes.transAxes, ha="center", fontsize=7, color="white")
+        box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
+        axes.text(
+            0.5, 0.05, "no mask", transform=axes.transAxes, ha="center", fontsize=7, color="white", bbox=box
+        )

@@ -1,0 +1,196 @@
+"""The page's section of one task: data, results, comparisons, explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from usfmae.report import figures_results, figures_training, headline, tables
+from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
+from usfmae.report.products import Products
+from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name, role_name
+
+Parts = list[Table | Picture]
+
+
+def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
+    """Everything about one task, for the template."""
+    task, found = products.settings.tasks[name], products.statistics(name)
+    folds = products.table("finetune", name, "folds.parquet")
+    facts = products.json(products.results / "finetune" / name / "folds.json") or {}
+    details: Parts = []
+    if folds is not None:
+        shown = tables.split_table(folds, list(task.classes))
+        caption = "Subjects and frames of each part, frames also by class."
+        details.append(exhibits.table(f"{name}_split", shown, caption, {"Fold", "Part"}))
+    summary = found.get("summary")
+    results: Parts = []
+    if summary is not None and len(summary):
+        results = _summary(name, summary, products, exhibits)
+        details += _all_metrics(name, summary, products, exhibits)
+    results += _curves_and_counts(name, found, products, exhibits)
+    if summary is not None and "fold_metrics" in found:
+        results += _folds(name, found["fold_metrics"], summary, products, exhibits)
+    details += _training(name, products, exhibits)
+    tests = found.get("comparisons", pd.DataFrame())
+    return {
+        "key": name,
+        "title": task.title,
+        "metric": metric_name(task.metric),
+        "classes": {each: ", ".join(labels) for each, labels in task.classes.items()},
+        "notes": task.notes,
+        "simulated": bool(products.simulated(task.datasets)),
+        "datasets": [products.settings.datasets[each].title for each in task.datasets],
+        "unlabelled": facts.get("unlabelled", 0),
+        "leaks": facts.get("leaks", 0),
+        "not_run": [
+            f"{title}: {NOT_RUN}"
+            for model, title in products.titles.items()
+            if products.finetune_folder(name, model) is None
+        ],
+        "results": results,
+        "comparison": _comparison(name, tests, products, exhibits) if len(tests) else [],
+        "hypotheses": headline.hypotheses(tests) if len(tests) else [],
+        "explanations": [
+            _explanation(name, model, products, exhibits) for model in products.study.explain.models
+        ],
+        "details": details,
+    }
+
+
+def _summary(name: str, summary: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
+    """The primary metric of all estimates, and the main metrics of the estimate that counts most."""
+    metric, titles = products.settings.tasks[name].metric, products.titles
+    sizes = _sizes(summary)
+    ways = [f"{estimate_name(*key)}: {n}, {interval}" for key, (n, interval) in sizes.items()]
+    caption = f"{metric_name(metric)} with 95 % intervals. {'; '.join(ways)}."
+    primary = exhibits.table(
+        f"{name}_summary", tables.primary_table(summary, metric, titles), caption, {"Model"}
+    )
+    main = ("holdout", "mean of fold models")
+    if main not in sizes:
+        main = ("test", "pooled")
+    shown = tables.metrics_table(summary, *main, titles, only=tables.MAIN_METRICS)
+    caption = f"{estimate_name(*main)}: {sizes[main][0]}, 95 % intervals."
+    return [primary, exhibits.table(f"{name}_metrics", shown, caption, {"Metric"})]
+
+
+def _all_metrics(name: str, summary: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
+    parts: Parts = []
+    for (role, estimate), (n, _) in _sizes(summary).items():
+        shown = tables.metrics_table(summary, role, estimate, products.titles)
+        file = f"{name}_metrics_{role}_{estimate.replace(' ', '_')}"
+        caption = f"All metrics. {estimate_name(role, estimate)}: {n}, 95 % intervals."
+        parts.append(exhibits.table(file, shown, caption, {"Metric"}))
+    return parts
+
+
+def _sizes(summary: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
+    """(role, estimate) -> (its n in words, the kind of its interval)."""
+    first = summary.drop_duplicates(["role", "estimate"]).set_index(["role", "estimate"])
+    return {
+        key: (
+            f"{count(row['n_frames'], 'frame')} of {count(row['n_subjects'], 'subject')}",
+            str(row["interval"]).removeprefix("95 %, "),
+        )
+        for key, row in ((key, first.loc[key]) for key in ESTIMATES if key in first.index)
+    }
+
+
+def _curves_and_counts(
+    name: str, found: dict[str, pd.DataFrame], products: Products, exhibits: Exhibits
+) -> Parts:
+    task, titles, out = products.settings.tasks[name], products.titles, exhibits.figures
+    simulated = bool(products.simulated(task.datasets))
+    parts: Parts = []
+    if "roc" in found:
+        roc = found["roc"]
+        figures_results.roc_curves(roc, titles, out / f"{name}_roc", simulated=simulated)
+        areas = [
+            f"{titles[model]}, {role_name(role)}, {of_class}: {auc:.2f}"
+            for (model, role, of_class), auc in roc.groupby(["model", "role", "class"], sort=False)["auc"]
+            .first()
+            .items()
+        ]
+        caption = "ROC curves with pointwise 95 % bands over resampled subjects."
+        if len(task.classes) > 2:
+            caption += " Each panel sets one class against the rest."
+        parts.append(embedded(out / f"{name}_roc", f"ROC curves. Areas: {'; '.join(areas)}.", caption))
+    if "confusion" in found:
+        figures_results.confusion_matrices(
+            found["confusion"], list(task.classes), titles, out / f"{name}_confusion", simulated=simulated
+        )
+        caption = "Frames by label and prediction; the shade is the share of the label's frames."
+        if len(task.classes) == 2:
+            caption += " The threshold was chosen on each fold's validation part."
+        parts.append(embedded(out / f"{name}_confusion", "Confusion matrices, a panel a model.", caption))
+    return parts
+
+
+def _folds(
+    name: str, values: pd.DataFrame, summary: pd.DataFrame, products: Products, exhibits: Exhibits
+) -> Parts:
+    task, titles, out = products.settings.tasks[name], products.titles, exhibits.figures / f"{name}_folds"
+    metric, simulated = metric_name(task.metric), bool(products.simulated(task.datasets))
+    shown = tables.folds_table(values, summary, task.metric, titles)
+    caption = f"{metric} of each test fold, the mean over seeds."
+    table = exhibits.table(f"{name}_folds", shown, caption, {"Model"})
+    figures_results.fold_values(values, summary, task.metric, metric, titles, out, simulated=simulated)
+    caption = (
+        f"{metric} by fold: a dot a fold, lines tie the same fold; diamonds are means with 95 % intervals."
+    )
+    return [table, embedded(out, f"{metric} of each fold and model, as in the table above.", caption)]
+
+
+def _training(name: str, products: Products, exhibits: Exhibits) -> Parts:
+    task, out = products.settings.tasks[name], exhibits.figures / f"{name}_training"
+    histories = products.histories(name)
+    if not histories:
+        return []
+    metric, simulated = metric_name(task.metric), bool(products.simulated(task.datasets))
+    figures_training.finetune_curves(histories, products.titles, metric, out, simulated=simulated)
+    caption = "Validation score while fine-tuning: a thin line a fold and seed, their mean in bold."
+    return [embedded(out, "Validation score by epoch, a panel a model.", caption)]
+
+
+def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
+    task, titles, out = (
+        products.settings.tasks[name],
+        products.titles,
+        exhibits.figures / f"{name}_differences",
+    )
+    metric, reference = metric_name(task.metric), titles[products.study.reference]
+    shown = tables.comparisons_table(tests, titles)
+    caption = f"{metric}: {reference} minus the model named in the row."
+    parts: Parts = [exhibits.table(f"{name}_comparisons", shown, caption, {"Against", "On", "Test"})]
+    if tests["lower"].notna().any():
+        simulated = bool(products.simulated(task.datasets))
+        figures_results.paired_differences(tests, metric, titles, out, simulated=simulated)
+        caption = (
+            "The same differences with 95 % intervals. Right of zero the first model has the higher value."
+        )
+        parts.append(embedded(out, "Differences between models, as in the table above.", caption))
+    return parts
+
+
+def _explanation(name: str, model: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
+    """Score-CAM panels and faithfulness of one model; `absent` says why there are none."""
+    folder, title = products.results / "explain" / name / model, products.titles[model]
+    parts: Parts = []
+    if (folder / "panels.png").exists():
+        alt = f"Score-CAM panels of {title}: input, map, overlay and mask outline."
+        caption = (
+            "Chosen by rule, for each label: the surest and the median correct frame, the surest wrong one."
+        )
+        parts.append(embedded(folder / "panels", alt, caption))
+    measures = products.table("explain", name, model, "faithfulness.csv")
+    if measures is not None:
+        shown = tables.faithfulness_table(measures)
+        caption = (
+            "Does the map show what the model uses? It says little unless it beats a blob in the centre."
+        )
+        prose = {"Measure", "How to read it"}
+        parts.append(exhibits.table(f"{name}_{model}_faithfulness", shown, caption, prose))
+    absent = "no maps yet" if products.finetune_folder(name, model) else NOT_RUN
+    return {"title": title, "parts": parts, "absent": "" if parts else absent}
