@@ -263,7 +263,7 @@ def write_explanation(folder: Path, generator: np.random.Generator) -> None:
             "predicted": ["normal"] * 3 + ["hygroma"] * 3,
             "target": ["normal"] * 3 + ["hygroma"] * 3,
             "score": np.linspace(0.9, 0.6, n),
-            "outcome": ["correct", "wrong"] * 3,
+            "outcome": ["correct", "wrong", "correct", "correct", "wrong", "correct"],
             "has_mask": masks.any(axis=(1, 2)),
             "shown": [True, True, True, False, False, True],
         }

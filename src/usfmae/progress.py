@@ -43,13 +43,13 @@ def logged(path: Path | str) -> Iterator[None]:
         finally:
             sys.stdout, sys.stderr = out, err
             _log.flush()
-    _log = None
+            _log = None
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the statement that raised it stands in this package: its message was written for people."""
-    raised = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(raised).is_relative_to(Path(__file__).parent)
+    """Whether a `raise` statement of this package raised it: its message was written for people."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise")
 
 
 def progress(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import resource
@@ -48,7 +49,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Writes indented JSON with sorted keys; NaN is written as null, because JSON has none."""
+    """Writes indented JSON with sorted keys; NaN and infinity become null, because JSON has neither."""
     with atomic(path) as temporary:
         text = json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -181,7 +182,7 @@ def _short(path: Path, results: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON types: numpy scalars to numbers, paths to text, NaN to None."""
+    """JSON types: numpy scalars to numbers, paths to text, NaN and infinity to None."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -190,6 +191,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

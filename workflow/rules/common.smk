@@ -3,48 +3,22 @@ import re
 
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
-STAGE_VERSION = {
-    "download": 1,
-    "corpus": 1,
-    "pretrain": 1,
-    "finetune": 1,
-    "statistics": 1,
-    "explain": 1,
-    "report": 1,
-    "track": 1,
-}
+STAGES = "download corpus pretrain finetune statistics explain report track".split()
+STAGE_VERSION = {stage: 1 for stage in STAGES}
 
 REPORT = "results/report/report.html"
 SYNCED = "results/mlflow/synced.json"
 RUN = "results/finetune/{task}/{model}/{recipe}/fraction-{fraction}/seed-{seed}/fold-{fold}"
 
-CURATED = ["frames.npy", "masks.npy", "frames.parquet"]
-AUDIT = ["duplicates.parquet", "groups.parquet", "curation.csv"]
-AUDIT_FIGURES = ["samples.png", "samples.pdf", "duplicates.png", "duplicates.pdf"]
-PRETRAINED = [
-    "encoder.safetensors",
-    "mae.safetensors",
-    "history.parquet",
-    "reconstructions.npz",
-    "run.json",
-]
-FINETUNED = ["predictions.parquet", "history.parquet", "model.safetensors", "run.json"]
-STATISTICS = [
-    "summary.csv",
-    "comparisons.csv",
-    "fold_metrics.csv",
-    "roc.parquet",
-    "confusion.csv",
-]
-EXPLAINED = [
-    "maps.npy",
-    "inputs.npy",
-    "masks.npy",
-    "selection.parquet",
-    "faithfulness.csv",
-    "run.json",
-]
-PANELS = ["panels.png", "panels.pdf"]
+CURATED = "frames.npy masks.npy frames.parquet".split()
+AUDIT = "duplicates.parquet groups.parquet curation.csv".split()
+AUDIT_FIGURES = "samples.png samples.pdf duplicates.png duplicates.pdf".split()
+PRETRAINED = "encoder.safetensors mae.safetensors history.parquet reconstructions.npz run.json".split()
+SPLIT = "folds.parquet folds.json".split()
+FINETUNED = "predictions.parquet history.parquet model.safetensors run.json".split()
+STATISTICS = "summary.csv comparisons.csv fold_metrics.csv roc.parquet confusion.csv".split()
+EXPLAINED = "maps.npy inputs.npy masks.npy selection.parquet faithfulness.csv run.json".split()
+PANELS = "panels.png panels.pdf".split()
 
 
 def one_of(names):
@@ -52,8 +26,8 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def below(folder, names):
-    return [f"{folder}/{name}" for name in names]
+def below(folders, names):
+    return [f"{folder}/{name}" for folder in folders for name in names]
 
 
 def plain(model):
@@ -68,29 +42,30 @@ def curation(corpus):
 
 def corpora_of(settings):
     """Corpora that the study's tasks and pretraining recipes use."""
-    study, recipes = settings.study, settings.recipes.pretrain
-    names = [settings.tasks[task].corpus for task in study.tasks]
-    names += [recipes[recipe].corpus for recipe in pretrain_recipes(settings)]
+    names = [settings.tasks[task].corpus for task in settings.study.tasks]
+    names += [settings.recipes.pretrain[recipe].corpus for recipe in pretrain_recipes(settings)]
     return list(dict.fromkeys(names))
 
 
 def pretrain_recipes(settings):
     """Pretraining recipes asked for, and those whose encoder a model of the study starts from."""
-    models = [settings.models[model] for model in settings.study.models]
-    return list(
-        dict.fromkeys(
-            [*settings.study.pretrain, *(m.pretrain for m in models if m.pretrain)]
-        )
-    )
+    recipes = list(settings.study.pretrain)
+    for task in settings.study.tasks:
+        for model in settings.study.models:
+            for fold in range(settings.tasks[task].split.folds):
+                recipes += pretrain_of(settings, model, fold)
+    return list(dict.fromkeys(recipes))
+
+
+def pretrain_of(settings, model, fold):
+    """The pretraining recipe that a model starts from in a fold, as a list: empty where from scratch."""
+    name = settings.models[model].pretrain
+    return [name.format(fold=fold)] if name else []
 
 
 def datasets_of(settings):
     """Datasets of the study's corpora."""
-    return list(
-        dict.fromkeys(
-            d for c in corpora_of(settings) for d in settings.corpora[c].datasets
-        )
-    )
+    return list(dict.fromkeys(d for c in corpora_of(settings) for d in settings.corpora[c].datasets))
 
 
 def download_files(settings):
@@ -98,18 +73,13 @@ def download_files(settings):
 
 
 def curated_files(corpus, datasets, names=CURATED):
-    return [
-        f"results/corpus/{corpus}/{dataset}/{name}"
-        for dataset in datasets
-        for name in names
-    ]
+    return below([f"results/corpus/{corpus}/{dataset}" for dataset in datasets], names)
 
 
 def corpus_files(settings):
-    files = []
+    files = below([f"results/corpus/{name}" for name in corpora_of(settings)], AUDIT + AUDIT_FIGURES)
     for name in corpora_of(settings):
         files += curated_files(name, settings.corpora[name].datasets)
-        files += below(f"results/corpus/{name}", AUDIT + AUDIT_FIGURES)
     return files
 
 
@@ -119,36 +89,25 @@ def pretrain_datasets(settings, recipe):
 
 
 def pretrain_files(settings):
-    return [
-        file
-        for recipe in pretrain_recipes(settings)
-        for file in below(f"results/pretrain/{recipe}", PRETRAINED)
-    ]
+    return below([f"results/pretrain/{recipe}" for recipe in pretrain_recipes(settings)], PRETRAINED)
 
 
-def runs_of(settings, task):
-    """Folders of the fine-tuning runs of a task."""
-    study = settings.study
+def runs_of(settings, task, fractions):
+    """Folders of the fine-tuning runs of a task at the given shares of training subjects."""
     return [
         RUN.format(
-            task=task,
-            model=model,
-            recipe=study.recipe,
-            fraction=f"{fraction:g}",
-            seed=seed,
-            fold=fold,
+            task=task, model=model, recipe=settings.study.recipe, fraction=f"{f:g}", seed=seed, fold=fold
         )
-        for model in study.models
-        for fraction in study.fractions
-        for seed in study.seeds
+        for model in settings.study.models
+        for f in fractions
+        for seed in settings.study.seeds
         for fold in range(settings.tasks[task].split.folds)
     ]
 
 
 def main_runs(settings, task):
-    """Runs that the statistics compare: those with all training subjects."""
-    full = f"fraction-{max(settings.study.fractions):g}/"
-    return [run for run in runs_of(settings, task) if full in run]
+    """The runs that the statistics compare: those with the most training subjects."""
+    return runs_of(settings, task, [max(settings.study.fractions)])
 
 
 def task_frames(settings, task):
@@ -157,50 +116,37 @@ def task_frames(settings, task):
 
 
 def finetune_files(settings):
-    files = []
+    files = below([f"results/finetune/{task}" for task in settings.study.tasks], SPLIT)
     for task in settings.study.tasks:
-        files += below(f"results/finetune/{task}", ["folds.parquet", "folds.json"])
-        files += [
-            file for run in runs_of(settings, task) for file in below(run, FINETUNED)
-        ]
+        files += below(runs_of(settings, task, settings.study.fractions), FINETUNED)
     return files
 
 
 def statistics_files(settings):
-    return [
-        file
-        for task in settings.study.tasks
-        for file in below(f"results/statistics/{task}", STATISTICS)
-    ]
+    return below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
 
 
 def explain_files(settings):
-    return [
-        file
-        for task in settings.study.tasks
-        for model in settings.study.explain.models
-        for file in below(f"results/explain/{task}/{model}", EXPLAINED + PANELS)
-    ]
+    study = settings.study
+    folders = [f"results/explain/{task}/{model}" for task in study.tasks for model in study.explain.models]
+    return below(folders, EXPLAINED + PANELS)
 
 
 def explained_run(settings, task, model):
-    """Folder of the run whose maps are made: all training subjects, first seed, first fold."""
-    study = settings.study
-    fraction = f"{max(study.fractions):g}"
-    return RUN.format(
-        task=task,
-        model=model,
-        recipe=study.recipe,
-        fraction=fraction,
-        seed=study.seeds[0],
-        fold=0,
-    )
+    """Folder of the run whose maps are made: the most training subjects, first seed, first fold."""
+    return next(run for run in main_runs(settings, task) if f"/{task}/{model}/" in run)
 
 
-def encoder_file(settings, model):
-    """The pretrained encoder that a model starts from, as a list: empty where it starts from scratch."""
-    recipe = settings.models[model].pretrain
-    return [f"results/pretrain/{recipe}/encoder.safetensors"] if recipe else []
+def encoder_file(settings, model, fold):
+    """The pretrained encoder that a model starts from in a fold, as a list: empty where from scratch."""
+    recipes = pretrain_of(settings, model, fold)
+    return below([f"results/pretrain/{recipe}" for recipe in recipes], ["encoder.safetensors"])
+
+
+def left_out_folds(settings, recipe):
+    """The folds whose test frames a recipe leaves out, as a list: empty where it names none."""
+    left_out = settings.recipes.pretrain[recipe].leave_out
+    return [f"results/finetune/{left_out.task}/folds.parquet"] if left_out else []
 
 
 def encoder_shape(settings, model):

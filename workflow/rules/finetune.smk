@@ -28,7 +28,7 @@ rule finetune_fold:
     input:
         folds="results/finetune/{task}/folds.parquet",
         frames=lambda w: task_frames(settings, w.task),
-        weights=lambda w: encoder_file(settings, w.model),
+        weights=lambda w: encoder_file(settings, w.model, w.fold),
     output:
         predictions=f"{RUN}/predictions.parquet",
         history=f"{RUN}/history.parquet",

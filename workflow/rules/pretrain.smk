@@ -7,6 +7,7 @@ rule pretrain_encoder:
             pretrain_datasets(settings, w.recipe),
             ["frames.npy"],
         ),
+        folds=lambda w: left_out_folds(settings, w.recipe),
     output:
         encoder="results/pretrain/{recipe}/encoder.safetensors",
         mae="results/pretrain/{recipe}/mae.safetensors",
@@ -24,14 +25,10 @@ rule pretrain_encoder:
         runtime=1440,
     params:
         recipe=lambda w: plain(settings.recipes.pretrain[w.recipe]),
-        encoder=lambda w: plain(
-            settings.encoders[settings.recipes.pretrain[w.recipe].encoder]
-        ),
+        encoder=lambda w: plain(settings.encoders[settings.recipes.pretrain[w.recipe].encoder]),
         datasets=lambda w: pretrain_datasets(settings, w.recipe),
         evaluation_datasets=lambda w: [
-            d
-            for d in pretrain_datasets(settings, w.recipe)
-            if settings.datasets[d].evaluation
+            d for d in pretrain_datasets(settings, w.recipe) if settings.datasets[d].evaluation
         ],
         simulated=lambda w: simulated(settings, pretrain_datasets(settings, w.recipe)),
         # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.

@@ -19,6 +19,7 @@ with logged(snakemake.log[0]):
         datasets=snakemake.params.datasets,
         evaluation_datasets=snakemake.params.evaluation_datasets,
         simulated=snakemake.params.simulated,
+        folds=Path(snakemake.input.folds[0]) if snakemake.input.folds else None,
         out=Path(snakemake.output.record).parent,
         checkpoints=Path(snakemake.params.checkpoints),
     )

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from usfmae.report.page import write_report
-
 from usfmae.progress import logged
+from usfmae.report.page import write_report
 from usfmae.settings import Settings
 
 with logged(snakemake.log[0]):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from usfmae.corpus.duplicates import find_pairs, groups, read_corpus
+from usfmae.corpus.curated import read_corpus
+from usfmae.corpus.duplicates import find_pairs, groups
 from usfmae.record import write_table
 from usfmae.settings.study import Corpus
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, minimum_filter
@@ -18,20 +16,6 @@ BLOCK = 1024
 #: Pixels by which two curated frames of one picture may be shifted, because their crops differ.
 SHIFT = 8
 PAIR_COLUMNS = ["frame_a", "frame_b", "kind", "hamming", "correlation", "across_subjects", "labels_differ"]
-
-
-def read_corpus(folders: list[Path]) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """The kept frames' table of several curated datasets, with `dataset` and `row` (position in its
-    dataset's `frames.npy`), and each dataset's frames as a memory map `(N, H, W[, 3])`."""
-    tables, frames = [], []
-    for folder in folders:
-        table = pd.read_parquet(folder / "frames.parquet")
-        table = table[table["drop_reason"].isna()].reset_index(drop=True)
-        tables.append(table.assign(dataset=folder.name, row=np.arange(len(table))))
-        frames.append(np.load(folder / "frames.npy", mmap_mode="r"))
-        if len(table) != len(frames[-1]):
-            raise ValueError(f"{folder}: {len(table)} rows but {len(frames[-1])} frames: curate it again")
-    return pd.concat(tables, ignore_index=True), frames
 
 
 def find_pairs(table: pd.DataFrame, frames: list[np.ndarray], settings: Duplicates) -> pd.DataFrame:

@@ -85,8 +85,9 @@ def _curated(
         if not source.exists:
             raise Unreadable("file missing")
         mask = read_mask(root / source.mask) if source.mask else None
-        for index, decoded in enumerate(read_frames(root / source.path)):
+        for decoded in read_frames(root / source.path):
             row = _row(name, source, index)
+            index += 1  # before the next is decoded: where that fails, the failure is that frame's
             row["height"], row["width"] = decoded.shape[:2]
             if int(decoded.max()) - int(decoded.min()) <= cleaning.BLACK:
                 yield row | {"drop_reason": "blank"}, None, blank_mask

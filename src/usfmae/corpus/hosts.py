@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class Unavailable(Exception):
 
 
 def simulated(access: SimulatedAccess, folder: Path) -> Path:
-    """Simulates a release into `folder`."""
+    """Simulates a release into `folder`, in place of what an earlier one left there."""
+    shutil.rmtree(folder, ignore_errors=True)
     write_release(
         folder,
         anatomy=access.anatomy,
@@ -38,7 +40,10 @@ def simulated(access: SimulatedAccess, folder: Path) -> Path:
 
 def package(access: PackageAccess, folder: Path) -> Path:
     """Finds the folder inside an installed package; nothing is copied."""
-    spec = importlib.util.find_spec(access.package)
+    try:
+        spec = importlib.util.find_spec(access.package)
+    except ModuleNotFoundError:  # the package around it is not there
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable(f"the Python package {access.package!r} is not installed")
     return local(Path(spec.submodule_search_locations[0]) / access.folder)

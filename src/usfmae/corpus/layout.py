@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,8 @@ def release_files(root: Path) -> list[str]:
 def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
     """The release's sources, ordered by path; rows of the table without a file come last.
 
-    Raises LayoutError where the table or one of its columns is missing, or a pattern finds no file.
+    Raises LayoutError where the table or one of its columns is missing, where its rows contradict each
+    other or fit two files, and where a pattern finds no file.
     """
     files = release_files(root)
     holds_frames = [
@@ -55,12 +57,17 @@ def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
     if not holds_frames:
         raise LayoutError(f"{name}: no file below {root} matches include: {dataset.include}")
     rows = _rows(name, dataset.table, root) if dataset.table else {}
-    seen: set[int] = set()
+    seen: dict[int, str] = {}
     found = []
     for path in holds_frames:
         row = _row_of(path, rows)
+        if row is not None and row.name in seen:
+            raise LayoutError(
+                f"{name}: one row of the table fits two files, {seen[row.name]} and {path}: name frames by "
+                "their path in the table, or leave one of the files out with `exclude`"
+            )
         if row is not None:
-            seen.add(row.name)
+            seen[row.name] = path
         found.append(_source(path, dataset, row, set(files)))
     unseen = {row.name: (key, row) for key, row in rows.items() if row.name not in seen}
     found += [_source(key, dataset, row, set(), exists=False) for key, row in unseen.values()]
@@ -84,20 +91,29 @@ def _rows(name: str, table: Table, root: Path) -> dict[str, pd.Series]:
         other = other.rename(columns={column: table.frame}).drop_duplicates(table.frame)
         new = [c for c in other.columns if c == table.frame or c not in rows.columns]
         rows = rows.merge(other[new], on=table.frame, how="left")
-    for key in ("subject", "label", "fold", "split"):
-        column = getattr(table, key)
+    meant = {key: getattr(table, key) for key in ("subject", "label", "fold", "split")}
+    columns = [column for column in meant.values() if column is not None]
+    for key, column in meant.items():
         if column is not None:
             _need(name, table.file, rows, key, column)
     rows = rows[rows[table.frame].notna()].reset_index(drop=True)
+    clashes = rows.drop_duplicates([table.frame, *columns])[table.frame]
+    if clashes.duplicated().any():
+        frame = clashes[clashes.duplicated()].iat[0]
+        raise LayoutError(
+            f"{name}: {table.file} has rows for {frame!r} that differ in {' or '.join(columns)}: keep one"
+        )
     return {str(row[table.frame]).replace("\\", "/"): row for _, row in rows.iterrows()}
 
 
 def _read_csv(name: str, file: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(file, dtype=str, sep=None, engine="python", encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        return pd.read_csv(io.StringIO(text), dtype=str, sep=separator)
     except FileNotFoundError:
         raise LayoutError(f"{name}: the table {file} is missing") from None
-    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise LayoutError(f"{name}: {file} is not a CSV table in UTF-8: {error}") from None
 
 

@@ -31,7 +31,10 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 def read_mask(path: Path) -> np.ndarray:
     """The union of a mask file's non-zero pixels, bool `(H, W)`. Raises Unreadable."""
-    frame = next(read_frames(path))
+    try:
+        frame = next(read_frames(path))
+    except Unreadable as error:
+        raise Unreadable(f"its mask {path.name}: {error}") from None
     return frame.max(axis=-1) > 0 if frame.ndim == 3 else frame > 0
 
 
@@ -51,7 +54,8 @@ def _image(path: Path) -> Iterator[np.ndarray]:
                     image.seek(index)
                 yield _eight_bit(image)
     except UnidentifiedImageError:
-        start = path.open("rb").read(64).lstrip().lower()
+        with path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
         if start.startswith((b"<!doctype", b"<html")):
             raise Unreadable("an HTML page, not an image: the download was refused or moved") from None
         raise Unreadable("not an image file") from None
@@ -99,6 +103,8 @@ def _dicom(path: Path) -> Iterator[np.ndarray]:
         for frame in iter_pixels(header):  # colour comes as RGB
             if photometric == "PALETTE COLOR":
                 frame = apply_color_lut(frame, header)
+                if frame.dtype == np.uint16:  # a table of 16-bit colours; its range is the full one
+                    frame = (frame >> 8).astype(np.uint8)
             if frame.dtype != np.uint8:
                 frame = _stretch(frame.astype(np.float64))
             if photometric == "MONOCHROME1":

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 COLUMNS = ["frame_id", "subject", "group", "label", "fold", "role"]
 ROLES = ("train", "validation", "test", "holdout")
@@ -176,6 +175,9 @@ def _test_folds(frames: pd.DataFrame, holdout: pd.Series, folds: int, seed: int)
             f"group {sizes.index[0]!r} has {sizes.iloc[0]} of {len(rest)} frames, more than one of "
             f"{folds} folds holds: lower the task's folds, or look at its pairs in duplicates.parquet"
         )
+    # Imported here: training only checks splits, and scikit-learn costs each of its jobs two seconds.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     test_fold = pd.Series(_HOLDOUT, index=frames.index, dtype="int64")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(rest, rest["label"], rest["group"])):

@@ -109,9 +109,9 @@ def explain(
 
 def _explainable(run: Path, task: Task, store: FrameStore) -> pd.DataFrame:
     """The run's hold-out rows, or its test rows, with `has_mask` and `predicted` by the threshold."""
-    predictions = with_decisions(
-        read_predictions([run / "predictions.parquet"]), list(task.classes), task.positive
-    )
+    classes = list(task.classes)
+    predictions = with_decisions(read_predictions([run / "predictions.parquet"]), classes, task.positive)
+    predictions["predicted"] = np.array(classes, dtype=object)[predictions["predicted"]]
     role = "holdout" if (predictions["role"] == "holdout").any() else "test"
     predictions = predictions[predictions["role"] == role].reset_index(drop=True)
     has_mask = store.table["has_mask"].to_numpy()[store.rows(predictions["frame_id"])]

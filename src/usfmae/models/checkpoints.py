@@ -14,11 +14,15 @@ class CheckpointError(ValueError):
     """Weights do not fit the model; the message names the keys."""
 
 
-def save_weights(path: Path, state: dict[str, Tensor], **metadata: str) -> None:
-    """Writes a state dict as safetensors."""
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Writes a state dict as safetensors; the same weights give the same bytes.
+
+    What the weights are stands in the `run.json` beside them: safetensors writes several metadata keys in
+    random order, and the file's digest would change.
+    """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", **metadata})
+        save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -41,9 +45,8 @@ def load_encoder(model: nn.Module, path: Path) -> None:
     weights = load_weights(path)
     own = model.state_dict()
     new = {key for key in own if key.startswith(("head.", "fc_norm."))}
-    unused = set() if "norm.weight" in own else {"norm.weight", "norm.bias"}
     missing = sorted(own.keys() - new - weights.keys())
-    surplus = sorted(weights.keys() - own.keys() - unused)
+    surplus = sorted(weights.keys() - own.keys() - {"norm.weight", "norm.bias"})
     misshapen = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
         for key in sorted(own.keys() & weights.keys())

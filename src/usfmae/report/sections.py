@@ -86,7 +86,7 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
         caption = (
             f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
             f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or hashes within "
-            f"{settings.duplicates.hamming} of 64 bits and a correlation of at least "
+            f"{settings.duplicates.hamming} of 64 bits and fine detail that correlates at least "
             f"{settings.duplicates.correlation}. All frames of both subjects stay on one side of every "
             f"split. At most {PAIRS} pairs are listed."
         )

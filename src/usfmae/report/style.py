@@ -70,9 +70,9 @@ def whole_numbers() -> MaxNLocator:
 
 
 def mark_simulated(figure: Figure, simulated: bool) -> None:
-    """Writes below the figure that its data are simulated, where they are."""
+    """Writes below the figure that its data are simulated, where all or some of them are."""
     if simulated:
-        text = "SIMULATED DATA: no patient was scanned for this figure"
+        text = "SIMULATED DATA: all or part of this comes from a simulator, not from patients"
         figure.text(0.005, -0.01, text, va="top", ha="left", fontsize=8, color=WARNING, weight="bold")
 
 

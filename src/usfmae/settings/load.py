@@ -40,7 +40,7 @@ def settings_from(merged: dict[str, Any], files: list[Path]) -> Settings:
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [_sentence(detail, merged, files) for detail in error.errors()]
+        lines = [_sentence(detail, files) for detail in error.errors()]
         raise SettingsError("the configuration has mistakes\n  " + "\n  ".join(lines)) from None
     broken = list(_broken_references(settings))
     if broken:
@@ -93,51 +93,48 @@ def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
             into[key] = value
 
 
-def _sentence(detail: Any, merged: dict[str, Any], files: list[Path]) -> str:
-    # pydantic puts the tag of a discriminated union ("grouped") into the path; the file has no such key.
-    path = [str(part) for part in detail["loc"]]
-    written = [part for i, part in enumerate(path) if _holds(merged, path[:i], part) or i == len(path) - 1]
-    where = f"{_file_of(written, files)}: {'.'.join(written)}"
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(written[-1], _known_keys(path))}"
-    if detail["type"] == "missing":
+def _sentence(detail: Any, files: list[Path]) -> str:
+    path, known = _place([str(part) for part in detail["loc"]])
+    kind, context, shown = detail["type"], detail.get("ctx", {}), repr(detail["input"])
+    if kind.startswith("union_tag"):  # the key that says which of several models this is
+        path = [*path, context["discriminator"].strip("'")]
+    where = f"{_file_of(path, files)}: {'.'.join(path)}"
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key{nearest(path[-1], known)}"
+    if kind == "union_tag_invalid":
+        choices = [choice.strip("'") for choice in context["expected_tags"].split(", ")]
+        return f"{where}: there is no {path[-1]} {context['tag']!r}{nearest(context['tag'], choices)}"
+    if kind in ("missing", "union_tag_not_found"):
         return f"{where}: this key is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    shown = repr(detail["input"])
-    return f"{where}: {message}" + (f" (it is {shown})" if len(shown) < 60 else "")
+    if kind == "value_error":
+        return f"{where}: {detail['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {detail['msg']}" + (f" (it is {shown})" if len(shown) < 60 else "")
 
 
-def _holds(merged: Any, before: list[str], part: str) -> bool:
-    """Whether the value at `before`, skipping tags, has the key or index `part`."""
-    value = merged
-    for step in [*before, part]:
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
-            value = value[int(step)]
-        elif step == part:
-            return False
-    return True
+def _place(path: list[str]) -> tuple[list[str], list[str]]:
+    """(keys as the file has them, known keys of the model that holds the last one).
 
-
-def _known_keys(path: list[str]) -> list[str]:
-    """Keys of the model in which the last part of `path` was not found."""
+    pydantic puts the tag of a discriminated union ("grouped") into its path; the file has no such key.
+    """
     schema = Settings.model_json_schema()
     node: dict[str, Any] = schema
-    for part in path[:-1]:
+    written: list[str] = []
+    known: list[str] = []
+    for part in path:
         node = _resolve(node, schema)
-        options = node.get("oneOf") or node.get("anyOf")
-        if options:
-            node = next((o for o in (_resolve(o, schema) for o in options) if _tagged(o, part)), {})
+        if "oneOf" in node:
+            node = next((o for o in (_resolve(o, schema) for o in node["oneOf"]) if _tagged(o, part)), {})
             continue
+        written.append(part)
         properties = node.get("properties", {})
+        known = list(properties)
         node = properties.get(part) or node.get("additionalProperties") or node.get("items") or {}
-    node = _resolve(node, schema)
-    options = [_resolve(option, schema) for option in node.get("anyOf", [])]
-    return [key for option in [node, *options] for key in option.get("properties", {})]
+    return written, known
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that a reference names, also where it may be null instead."""
+    node = next((option for option in node.get("anyOf", []) if "$ref" in option), node)
     if "$ref" in node:
         found: dict[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         return found
@@ -149,8 +146,9 @@ def _tagged(option: dict[str, Any], tag: str) -> bool:
 
 
 def _file_of(path: list[str], files: list[Path]) -> str:
-    """The last file that writes the longest part of `path`."""
-    best, depth = "--config on the command line", 0
+    """The last file that writes the longest part of `path`; where none does, the one that should."""
+    home = next((name for name, model in FILES.items() if path[0] in model.model_fields), None)
+    best, depth = f"{home}.yaml" if home else "--config on the command line", 0
     for file in files:
         value: Any = _read(Path(file))
         reached = 0
@@ -177,12 +175,17 @@ def _broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[
 
     for key, corpus in s.corpora.items():
         add(["corpora", key, "datasets"], "dataset", corpus.datasets, s.datasets)
+    folds = max((s.tasks[task].split.folds for task in s.study.tasks if task in s.tasks), default=0)
     for key, model in s.models.items():
         add(["models", key, "encoder"], "encoder", model.encoder, s.encoders)
-        add(["models", key, "pretrain"], "pretraining recipe", model.pretrain, s.recipes.pretrain)
+        if model.pretrain and key in s.study.models:
+            names = dict.fromkeys(model.pretrain.replace("{fold}", str(fold)) for fold in range(folds))
+            add(["models", key, "pretrain"], "pretraining recipe", list(names), s.recipes.pretrain)
     for key, recipe in s.recipes.pretrain.items():
         add(["recipes", "pretrain", key, "encoder"], "encoder", recipe.encoder, s.encoders)
         add(["recipes", "pretrain", key, "corpus"], "corpus", recipe.corpus, s.corpora)
+        if recipe.leave_out is not None:
+            add(["recipes", "pretrain", key, "leave_out", "task"], "task", recipe.leave_out.task, s.tasks)
     for key, task in s.tasks.items():
         if key in s.study.tasks:
             add(["tasks", key, "corpus"], "corpus", task.corpus, s.corpora)

@@ -43,6 +43,7 @@ class Model(Strict):
     weights: Literal["scratch", "pretrain"] = "scratch"
     """`scratch`: random; `pretrain`: the encoder of the pretraining recipe named by `pretrain`."""
     pretrain: str | None = None
+    """Name of a pretraining recipe; `{fold}` in it stands for the fold that is fine-tuned."""
     pool: Literal["avg", "token"] = "avg"
     """How a transformer's tokens become one vector: their mean, or the class token."""
     explain_layer: str | None = None

@@ -53,6 +53,13 @@ class Training(Strict):
     """At most this much work is lost when a job is killed."""
 
 
+class LeaveOut(Strict):
+    """A fold whose test and hold-out frames pretraining must not see."""
+
+    task: str
+    fold: Annotated[int, Field(ge=0)]
+
+
 class PretrainRecipe(Strict):
     """Masked autoencoder (He et al., arXiv 2111.06377)."""
 
@@ -63,6 +70,9 @@ class PretrainRecipe(Strict):
     """A key of `corpora` in config.yaml."""
     evaluation_frames: Literal["exclude", "include"] = "exclude"
     """Whether frames of evaluation sets, and frames in one group with them, are pretrained on."""
+    leave_out: LeaveOut | None = None
+    """Pretraining on a task's own data: one fold's test and hold-out frames, which are left out with their
+    groups."""
     decoder_width: Positive
     decoder_depth: Positive
     decoder_heads: Positive

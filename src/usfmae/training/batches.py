@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from usfmae.corpus.duplicates import read_corpus
+from usfmae.corpus.curated import read_corpus
 
 #: ImageNet's channel means and deviations (0 to 1), which most published weights expect; grey: their mean.
 MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -68,51 +69,51 @@ def fit(
     schedule = _schedule(optimiser, training, work.steps)
     state = _Checkpoint(checkpoints, work.model, optimiser)
     history, epoch, first_step, running = state.restore()
-    stop = _StopFlag()
     saved = time.monotonic()
     parameters = [p for p in work.model.parameters() if p.requires_grad]
     todo = range(epoch, training.epochs)
-    for epoch in progress(todo, description=description, unit="epoch"):
-        started, done = time.monotonic(), 0
-        work.model.train()
-        for step in range(first_step, work.steps):
-            count = epoch * work.steps + step
-            torch.manual_seed(step_seed(seed, epoch, step))
-            schedule.step_update(count + 1)
-            loss = work.step_loss(epoch, step)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{description}: the loss became {value} in epoch {epoch}, step {step}. Lower "
-                    "training.learning_rate, or set training.precision: float32"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if training.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, training.clip)
-            optimiser.step()
-            running += value
-            done += 1
+    with _StopFlag() as stop:
+        for epoch in progress(todo, description=description, unit="epoch"):
+            started, done = time.monotonic(), 0
+            work.model.train()
+            for step in range(first_step, work.steps):
+                count = epoch * work.steps + step
+                torch.manual_seed(step_seed(seed, epoch, step))
+                schedule.step_update(count + 1)
+                loss = work.step_loss(epoch, step)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"{description}: the loss became {value} in epoch {epoch}, step {step}. Lower "
+                        "training.learning_rate, or set training.precision: float32"
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                if training.clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, training.clip)
+                optimiser.step()
+                running += value
+                done += 1
+                if stop or time.monotonic() - saved > 60 * training.checkpoint_minutes:
+                    state.save(history, epoch, step + 1, running)
+                    saved = time.monotonic()
+                    stop.leave_if_set(description, epoch, step)
+            seconds = time.monotonic() - started
+            history.append(
+                {
+                    "epoch": epoch,
+                    "step": (epoch + 1) * work.steps,
+                    "learning_rate": max(group["lr"] for group in optimiser.param_groups),
+                    "train_loss": running / work.steps,
+                    **work.after_epoch(epoch),
+                    "images_per_second": done * work.batch / seconds if done else 0.0,
+                }
+            )
+            first_step, running = 0, 0.0
             if stop or time.monotonic() - saved > 60 * training.checkpoint_minutes:
-                state.save(history, epoch, step + 1, running)
+                state.save(history, epoch + 1, 0, 0.0)
                 saved = time.monotonic()
-                stop.leave_if_set(description, epoch, step)
-        seconds = time.monotonic() - started
-        history.append(
-            {
-                "epoch": epoch,
-                "step": (epoch + 1) * work.steps,
-                "learning_rate": max(group["lr"] for group in optimiser.param_groups),
-                "train_loss": running / work.steps,
-                **work.after_epoch(epoch),
-                "images_per_second": done * work.batch / seconds if done else 0.0,
-            }
-        )
-        first_step, running = 0, 0.0
-        if stop or time.monotonic() - saved > 60 * training.checkpoint_minutes:
-            state.save(history, epoch + 1, 0, 0.0)
-            saved = time.monotonic()
-            stop.leave_if_set(description, epoch, work.steps)
+                stop.leave_if_set(description, epoch, work.steps)
     return pd.DataFrame(history)
 
 
@@ -148,11 +149,23 @@ def _schedule(optimiser: torch.optim.Optimizer, training: Training, steps: int) 
 
 
 class _StopFlag:
-    """True once TERM has come. The handler only sets it: saving inside a handler fails at random."""
+    """True once TERM has come inside its `with`; other threads than the main one cannot listen for it.
+
+    The handler only sets the flag: saving inside a handler fails at random.
+    """
 
     def __init__(self) -> None:
         self._set = False
-        signal.signal(signal.SIGTERM, self._on_term)
+        self._listens = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> _StopFlag:
+        if self._listens:
+            self._previous = signal.signal(signal.SIGTERM, self._on_term)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listens:
+            signal.signal(signal.SIGTERM, self._previous)
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         self._set = True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import torch
 
 from usfmae.models.checkpoints import save_weights
 from usfmae.models.mae import MaskedAutoencoder, build_encoder
-from usfmae.record import Run, atomic, write_table
+from usfmae.record import Run, atomic, sha256, write_table
 from usfmae.settings.models import Encoder
 from usfmae.settings.recipes import PretrainRecipe
 from usfmae.training.augment import augment
@@ -33,20 +36,29 @@ def pretrain(
     simulated: bool,
     out: Path,
     checkpoints: Path,
+    folds: Path | None = None,
 ) -> None:
     """Writes `encoder.safetensors`, `mae.safetensors`, `history.parquet`, `reconstructions.npz` and
     `run.json` into `out`.
 
     Frames of `evaluation_datasets`, and frames in one group with any of them, are left out unless the
-    recipe includes them. Raises TrainingError where too few frames are left.
+    recipe includes them; so are those that `folds` (the table of the task in `recipe.leave_out`) holds
+    back. An interrupted run continues from `checkpoints`, which is removed at the end. Raises
+    TrainingError where too few frames are left, or the fold to leave out is not there.
     """
     parameters = recipe.model_dump() | {"encoder": encoder.model_dump(), "encoder_name": recipe.encoder}
     run = Run("pretrain", out, wildcards={"recipe": name}, parameters=parameters)
     folders = [corpus / dataset for dataset in datasets]
     store = FrameStore(folders)
+    tables = [corpus / "groups.parquet", *([folds] if folds else [])]
+    inputs = [*tables, *(folder / "frames.npy" for folder in folders)]
     left_out = evaluation_datasets if recipe.evaluation_frames == "exclude" else []
     train, validation, excluded = pretraining_frames(
-        pd.read_parquet(corpus / "groups.parquet"), left_out, recipe.validation_fraction, recipe.seed
+        pd.read_parquet(corpus / "groups.parquet"),
+        left_out,
+        recipe.validation_fraction,
+        recipe.seed,
+        held_back_frames(recipe, folds),
     )
     batch = recipe.training.batch_size
     if len(train) < batch or validation.empty:
@@ -86,36 +98,64 @@ def pretrain(
         recipe.training,
         seed=recipe.seed,
         description=f"pretraining {name}",
-        checkpoints=checkpoints,
+        checkpoints=checkpoints / _identity(parameters, left_out, inputs),
     )
-    save_weights(out / "encoder.safetensors", model.encoder.state_dict(), recipe=name)
-    save_weights(out / "mae.safetensors", model.state_dict(), recipe=name)
+    save_weights(out / "encoder.safetensors", model.encoder.state_dict())
+    save_weights(out / "mae.safetensors", model.state_dict())
     write_table(out / "history.parquet", history)
     _save_reconstructions(model, store, validation_rows, recipe, device, out / "reconstructions.npz")
     last = history.iloc[-1]
     run.finish(
         metrics={"train_loss": last["train_loss"], "validation_loss": last["validation_loss"]},
         counts={"train": len(train), "validation": len(validation), "left_out": excluded},
-        inputs=[corpus / "groups.parquet", *(folder / "frames.npy" for folder in folders)],
+        inputs=inputs,
         outputs=[out / "encoder.safetensors", out / "mae.safetensors", out / "history.parquet"],
         simulated=simulated,
         device=device_name(device),
     )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _identity(parameters: dict[str, Any], left_out: list[str], inputs: list[Path]) -> str:
+    """Names the checkpoints of this recipe on these frames, so that no changed run continues an old one."""
+    content = json.dumps([parameters, left_out, [sha256(path) for path in inputs]], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def held_back_frames(recipe: PretrainRecipe, folds: Path | None) -> pd.Series | tuple[str, ...]:
+    """Ids of the frames that test or hold out in the fold that the recipe leaves out."""
+    if recipe.leave_out is None:
+        return ()
+    if folds is None:
+        raise TrainingError(
+            f"the recipe leaves out a fold of {recipe.leave_out.task}: give its folds.parquet"
+        )
+    table = pd.read_parquet(folds)
+    held_back = (table["fold"] == recipe.leave_out.fold) & table["role"].isin(["test", "holdout"])
+    if not held_back.any():
+        raise TrainingError(f"{folds}: there is no fold {recipe.leave_out.fold}, which the recipe leaves out")
+    return table.loc[held_back, "frame_id"]
 
 
 def pretraining_frames(
-    groups: pd.DataFrame, left_out: list[str], validation_fraction: float, seed: int
+    groups: pd.DataFrame,
+    left_out: list[str],
+    validation_fraction: float,
+    seed: int,
+    held_back: pd.Series | tuple[str, ...] = (),
 ) -> tuple[pd.Series, pd.Series, int]:
     """(training frame ids, validation frame ids, number of frames left out).
 
-    A group that touches a dataset of `left_out` is left out whole; validation is a share of the groups.
+    A group that touches a dataset of `left_out` or a frame of `held_back` is left out whole; validation
+    is a share of the other groups.
     """
-    touched = groups.loc[groups["dataset"].isin(left_out), "group"].unique()
+    touches = groups["dataset"].isin(left_out) | groups["frame_id"].isin(held_back)
+    touched = groups.loc[touches, "group"].unique()
     free = groups[~groups["group"].isin(touched)]
     names = np.sort(free["group"].unique())
     np.random.default_rng(seed).shuffle(names)
-    held_back = names[: max(1, round(validation_fraction * len(names)))]
-    is_validation = free["group"].isin(held_back)
+    chosen = names[: max(1, round(validation_fraction * len(names)))]
+    is_validation = free["group"].isin(chosen)
     excluded = len(groups) - len(free)
     return free.loc[~is_validation, "frame_id"], free.loc[is_validation, "frame_id"], excluded
 

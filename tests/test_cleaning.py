@@ -1,0 +1,119 @@
+"""Cleaning: the crop finds the insonified area, overlays are measured, and size keeps what is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from usfmae.corpus.cleaning import insonified_box, overlay_fraction, to_size
+
+
+def speckle(height: int, width: int) -> np.ndarray:
+    """Grey tissue, uint8 `(height, width)`: blurred noise around 90."""
+    noise = np.random.default_rng(0).normal(90, 40, (height // 2, width // 2)).clip(10, 200)
+    return np.asarray(Image.fromarray(noise.astype(np.uint8)).resize((width, height)))
+
+
+def screen() -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """A scanner's screen `(300, 500)` with a sector, a logo and a grey bar; and the sector's box."""
+    y, x = np.mgrid[:300, :500]
+    radius, angle = np.hypot(x - 230, y + 60), np.arctan2(x - 230, y + 60)
+    sector = (radius > 90) & (radius < 330) & (np.abs(angle) < 0.6)
+    frame = np.where(sector, speckle(300, 500), 0).astype(np.uint8)
+    rows, columns = np.nonzero(sector.any(axis=1))[0], np.nonzero(sector.any(axis=0))[0]
+    frame[10:40, 10:20] = 220  # logo
+    frame[40:260, 470:484] = np.linspace(255, 0, 220, dtype=np.uint8)[:, None]  # grey bar
+    return frame, (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def test_the_crop_is_the_sector_without_logo_and_bar() -> None:
+    frame, sector = screen()
+    np.testing.assert_allclose(insonified_box(frame), sector, atol=8)
+
+
+def test_a_cyst_or_a_shadow_does_not_cut_the_crop() -> None:
+    frame, sector = screen()
+    frame[100:170, 180:280] = 0  # a black cyst
+    frame[:, 228:240] = 0  # a shadow from the probe to the bottom
+    np.testing.assert_allclose(insonified_box(frame), sector, atol=8)
+
+
+def test_a_colour_frame_is_cropped_like_a_grey_one() -> None:
+    frame, _ = screen()
+    assert insonified_box(np.repeat(frame[..., None], 3, axis=-1)) == insonified_box(frame)
+
+
+def test_a_frame_that_is_all_image_is_kept_whole() -> None:
+    assert insonified_box(speckle(202, 302)) == (0, 0, 202, 302)
+
+
+def test_nothing_to_find_and_too_little_keep_the_whole_frame() -> None:
+    black = np.zeros((120, 90), np.uint8)
+    spot = black.copy()
+    spot[50:70, 40:60] = 200
+    assert insonified_box(black) == insonified_box(spot) == (0, 0, 120, 90)
+
+
+def burnt_in(draw_on: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(draw_on)
+    draw = ImageDraw.Draw(image)
+    draw.text((30, 30), "D1 12.3 mm", fill=255)
+    draw.line((200, 150, 208, 150), fill=255)
+    draw.line((204, 146, 204, 154), fill=255)
+    return np.asarray(image)
+
+
+def test_speckle_is_no_overlay_and_burnt_in_text_is() -> None:
+    tissue = np.minimum(speckle(300, 400), 180)
+    clean, written = overlay_fraction(tissue), overlay_fraction(burnt_in(tissue))
+    assert clean == 0
+    drawn = float((burnt_in(tissue) != tissue).mean())
+    assert 0.3 * drawn < written <= drawn
+
+
+def test_a_bright_echo_is_no_overlay() -> None:
+    y = np.arange(200)[:, None] - 80.0
+    reflector = (60 + 190 * np.exp(-0.5 * (y / 2.5) ** 2)).astype(np.uint8)  # as wide as a blurred echo
+    assert overlay_fraction(np.repeat(reflector, 300, axis=1)) == 0
+
+
+def test_colour_doppler_is_an_overlay_by_its_area() -> None:
+    frame = np.repeat(speckle(100, 200)[..., None], 3, axis=-1)
+    assert overlay_fraction(frame) == 0
+    frame[20:40, 50:100] = (200, 40, 20)
+    assert overlay_fraction(frame) == pytest.approx(20 * 50 / (100 * 200))
+
+
+@pytest.mark.parametrize("shape", [(100, 200), (200, 100), (37, 211), (64, 64)])
+def test_a_letterbox_keeps_the_aspect_ratio_and_pads_with_black(shape: tuple[int, int]) -> None:
+    out = to_size(np.full(shape, 255, np.uint8), 64, resize="letterbox")
+    rows, columns = (out > 0).any(axis=1), (out > 0).any(axis=0)
+    assert out.shape == (64, 64)
+    assert rows.sum() == max(1, round(shape[0] * 64 / max(shape)))
+    assert columns.sum() == max(1, round(shape[1] * 64 / max(shape)))
+    assert abs(int(np.argmax(rows)) - int(np.argmax(rows[::-1]))) <= 1  # centred
+    assert abs(int(np.argmax(columns)) - int(np.argmax(columns[::-1]))) <= 1
+
+
+def test_a_squash_fills_the_square() -> None:
+    assert (to_size(np.full((30, 90, 3), 255, np.uint8), 64, resize="squash") == 255).all()
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "squash"])
+def test_a_mask_stays_0_and_1_and_on_its_structure(resize: str) -> None:
+    y, x = np.mgrid[:150, :240]
+    mask = (np.hypot(x - 150, y - 60) < 35).astype(np.uint8)
+    frame = mask * np.uint8(200)
+    small_mask = to_size(mask, 64, resize=resize, is_mask=True)
+    small_frame = to_size(frame, 64, resize=resize)
+    assert set(np.unique(small_mask)) == {0, 1}
+    both = ((small_frame > 100) & (small_mask == 1)).sum()
+    either = ((small_frame > 100) | (small_mask == 1)).sum()
+    assert both / either > 0.9
+
+
+def test_shrinking_does_not_turn_fine_stripes_into_coarse_ones() -> None:
+    stripes = np.zeros((256, 256), np.uint8)
+    stripes[:, ::2] = 200
+    assert np.ptp(to_size(stripes, 64, resize="letterbox").astype(int)) < 20

@@ -1,0 +1,182 @@
+"""Duplicates: copies are found however they were made, and what they tie is never split."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Curated
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageEnhance
+
+from usfmae.corpus.anatomy import draw_subject
+from usfmae.corpus.curated import read_corpus
+from usfmae.corpus.duplicates import find_pairs, groups, similarity
+from usfmae.corpus.frames import curate
+from usfmae.corpus.scene import draw_frame
+from usfmae.settings.datasets import Dataset
+from usfmae.settings.study import Corpus, Duplicates
+
+
+def pairs_of(curated: Curated) -> pd.DataFrame:
+    return find_pairs(*read_corpus([curated.folder]), Duplicates())
+
+
+def test_the_planted_copies_are_found_and_nothing_else(kidneys: Curated) -> None:
+    found = pairs_of(kidneys)
+    by_kind = {
+        kind: sorted(part[["frame_a", "frame_b"]].to_numpy().ravel()) for kind, part in found.groupby("kind")
+    }
+    expected = {
+        kind: sorted(f"kidneys/images/{name}#0" for name in kidneys.planted[f"{kind}_duplicate"])
+        for kind in ("exact", "near")
+    }
+    assert by_kind == expected
+    assert found["across_subjects"].all()
+    assert (found["correlation"] >= 0.7).all()
+
+
+def test_subjects_that_share_a_picture_are_one_group_and_the_others_are_alone(kidneys: Curated) -> None:
+    table, _ = read_corpus([kidneys.folder])
+    grouped = groups(table, pairs_of(kidneys))
+    assert grouped["frame_id"].tolist() == table["frame_id"].tolist()
+    of_file = grouped.set_index(table["source"].str.split("/").str[-1])["group"]
+    tied = set()
+    for kind in ("exact_duplicate", "near_duplicate"):
+        original, copy = kidneys.planted[kind]
+        assert of_file[original] == of_file[copy]
+        tied |= {of_file[original]}
+    subjects = grouped.groupby("group")["subject"].nunique()
+    assert (subjects.drop(list(tied)) == 1).all()
+    assert grouped.groupby("subject")["group"].nunique().max() == 1
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+def annotated(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    ImageDraw.Draw(image).text((150, 100), "D1 12 mm", fill=255)
+    return image
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "the same file": lambda image: image,
+    "another size": lambda image: image.resize((image.width * 3 // 4, image.height * 3 // 4)),
+    "through JPEG": lambda image: jpeg(image, 70),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+    "with a caption": annotated,
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "in colour mode": lambda image: image.convert("RGB"),
+}
+
+
+def curated_folder(folder: Path, pictures: dict[str, Image.Image], table: str = "") -> list[Path]:
+    """Curates pictures as dataset `mine`; with `table`, a CSV of file, subject and label."""
+    folder.mkdir()
+    for name, picture in pictures.items():
+        picture.save(folder / name)
+    entry = {
+        "title": "mine",
+        "anatomy": "kidney",
+        "access": {"host": "folder", "folder": str(folder)},
+        "licence": {"name": "unknown"},
+        "citation": "none",
+        "include": ["*.png"],
+    }
+    if table:
+        (folder / "table.csv").write_text(table)
+        entry["table"] = {"file": "table.csv", "frame": "file", "subject": "subject", "label": "label"}
+    (folder / "fetched.json").write_text(json.dumps({"status": "available", "root": "."}))
+    corpus = Corpus(datasets=["mine"], size=64)
+    curate("mine", Dataset.model_validate(entry), corpus, folder / "fetched.json", folder / "out/mine")
+    return [folder / "out/mine"]
+
+
+def simulated(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(draw_frame(draw_subject("kidney", "normal", 0.5, rng), rng)[0])
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_found_however_it_was_made(tmp_path: Path, how: str) -> None:
+    picture = simulated(1)
+    others = {f"other{seed}.png": simulated(seed) for seed in (2, 3)}
+    folders = curated_folder(tmp_path / "r", {"a.png": picture, "b.png": COPIES[how](picture), **others})
+    (pair,) = find_pairs(*read_corpus(folders), Duplicates()).itertuples()
+    assert (pair.frame_a, pair.frame_b) == ("mine/a.png#0", "mine/b.png#0")
+    assert pair.kind == ("exact" if how in ("the same file", "in colour mode") else "near")
+
+
+def test_a_picture_under_two_labels_is_reported(tmp_path: Path) -> None:
+    table = "file,subject,label\na.png,1,normal\nb.png,1,dilated\nc.png,2,\n"
+    pictures = dict.fromkeys(("a.png", "b.png", "c.png"), simulated(1))
+    found = find_pairs(*read_corpus(curated_folder(tmp_path / "r", pictures, table)), Duplicates())
+    seen = {
+        (row.frame_a[5], row.frame_b[5]): (row.labels_differ, row.across_subjects)
+        for row in found.itertuples()
+    }
+    assert seen == {("a", "b"): (True, False), ("a", "c"): (False, True), ("b", "c"): (False, True)}
+
+
+def test_a_picture_in_two_datasets_is_found(kidneys: Curated, tmp_path: Path) -> None:
+    original = kidneys.planted["near_duplicate"][0]
+    copy = Image.open(kidneys.release / "images" / original)
+    folders = [kidneys.folder, *curated_folder(tmp_path / "r", {"copy.png": copy})]
+    found = find_pairs(*read_corpus(folders), Duplicates())
+    assert ("mine/copy.png#0", "exact") in set(zip(found["frame_b"], found["kind"], strict=True))
+
+
+def test_frames_of_one_subject_with_new_speckle_are_no_copies(kidneys: Curated) -> None:
+    table, (frames,) = read_corpus([kidneys.folder])
+    first = table.groupby("subject")["row"].apply(list)
+    planted = {f"kidneys/images/{n}" for k in ("exact", "near") for n in kidneys.planted[f"{k}_duplicate"]}
+    clean = [rows for rows in first if len(rows) == 2 and not set(table["frame_id"].iloc[rows]) & planted]
+    assert max(similarity(frames[a], frames[b]) for a, b in clean) < 0.7
+
+
+def test_a_shifted_copy_is_as_similar_and_an_empty_frame_is_not() -> None:
+    picture = np.asarray(simulated(1).resize((64, 64)))
+    shifted = np.zeros_like(picture)
+    shifted[3:, :-5] = picture[:-3, 5:]
+    assert similarity(picture, picture) == pytest.approx(1)
+    assert similarity(picture, shifted) > 0.8
+    assert similarity(picture, np.zeros_like(picture)) == 0
+
+
+@st.composite
+def tied_corpus(draw: st.DrawFn) -> tuple[list[int], list[tuple[int, int]]]:
+    """(subject of each frame, pairs of frames)."""
+    subjects = draw(st.lists(st.integers(0, 8), min_size=1, max_size=20))
+    frame = st.integers(0, len(subjects) - 1)
+    return subjects, draw(st.lists(st.tuples(frame, frame), max_size=12))
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_corpus())
+def test_a_group_is_all_that_subjects_and_copies_tie_directly_or_through_others(
+    corpus: tuple[list[int], list[tuple[int, int]]],
+) -> None:
+    subjects, ties = corpus
+    names = [f"mine/{subject}" for subject in subjects]
+    frame_ids = [f"mine/{i}.png#0" for i in range(len(names))]
+    table = pd.DataFrame({"frame_id": frame_ids, "dataset": "mine", "subject": names})
+    pairs = pd.DataFrame([(frame_ids[a], frame_ids[b]) for a, b in ties], columns=["frame_a", "frame_b"])
+
+    together = {name: {name} for name in names}  # closure by repeated union
+    for _ in names:
+        for a, b in ties:
+            union = together[names[a]] | together[names[b]]
+            for name in union:
+                together[name] = together[name] | union
+    expected = [min(together[name]) for name in names]
+    assert groups(table, pairs)["group"].tolist() == expected

@@ -1,0 +1,281 @@
+"""Fine-tuning a fold: what it learns, what it never looks at, and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from fake_corpus import ENCODER, UNCHANGED, make_corpus, task, training
+from sklearn.metrics import roc_auc_score
+
+from usfmae.evaluation.folds import split_task
+from usfmae.evaluation.splits import SplitError
+from usfmae.models.checkpoints import load_weights, save_weights
+from usfmae.models.classifiers import build_classifier
+from usfmae.models.mae import build_encoder
+from usfmae.record import sha256
+from usfmae.settings.models import Model
+from usfmae.settings.recipes import FinetuneRecipe
+from usfmae.settings.tasks import Task
+from usfmae.training.batches import FrameStore, normalise, to_float
+from usfmae.training.finetune import finetune
+from usfmae.training.loop import TrainingError
+
+SCRATCH = Model(title="tiny, from scratch", encoder="tiny")
+PRETRAINED = Model(title="tiny", encoder="tiny", weights="pretrain", pretrain="tiny")
+PROBABILITIES = ["probability_normal", "probability_cystic"]
+
+
+def recipe(epochs: int = 30, **changes: Any) -> FinetuneRecipe:
+    loop = training(epochs=epochs, learning_rate=1e-2, minimum_learning_rate=0.0)
+    return FinetuneRecipe(**{"title": "tiny", "training": loop, "augmentation": UNCHANGED} | changes)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 frames of 80 subjects, split into 2 folds and a hold-out."""
+    corpus = make_corpus(tmp_path_factory.mktemp("finetune"), ["neck"], subjects=80)
+    split_task("neck", task(), corpus=corpus, out=corpus.parents[1] / "finetune" / "neck")
+    return corpus
+
+
+def folds_of(corpus: Path) -> Path:
+    return corpus.parents[1] / "finetune" / "neck" / "folds.parquet"
+
+
+def run(
+    corpus: Path,
+    *,
+    model: Model = SCRATCH,
+    how: FinetuneRecipe | None = None,
+    what: Task | None = None,
+    folds: Path | None = None,
+    weights: Path | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    fraction: float = 1,
+    out: str = "model",
+) -> Path:
+    folder = corpus.parents[1] / "finetune" / "neck" / out / f"fraction-{fraction}" / f"seed-{seed}"
+    finetune(
+        what or task(),
+        model,
+        how or recipe(),
+        wildcards={"task": "neck", "model": out, "fraction": fraction, "seed": seed, "fold": fold},
+        encoder=None if model.timm else ENCODER,
+        corpus=corpus,
+        folds=folds or folds_of(corpus),
+        weights=weights,
+        simulated=True,
+        out=folder / f"fold-{fold}",
+    )
+    return folder / f"fold-{fold}"
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path) -> Path:
+    return run(corpus)
+
+
+def test_an_easy_signal_is_learned(trained: Path) -> None:
+    predictions = pd.read_parquet(trained / "predictions.parquet")
+    for _, rows in predictions[predictions["role"] != "validation"].groupby("role"):
+        assert roc_auc_score(rows["label"] == "cystic", rows["probability_cystic"]) > 0.9
+
+
+def test_predictions_hold_validation_test_and_holdout_rows_and_no_others(trained: Path, corpus: Path) -> None:
+    predictions = pd.read_parquet(trained / "predictions.parquet")
+    assert list(predictions.columns) == ["frame_id", "subject", "group", "role", "label", *PROBABILITIES]
+    folds = pd.read_parquet(folds_of(corpus))
+    wanted = folds[(folds["fold"] == 0) & (folds["role"] != "train")]
+    keys = ["frame_id", "subject", "group", "role", "label"]
+    order = {"by": "frame_id", "ignore_index": True}
+    pd.testing.assert_frame_equal(
+        predictions[keys].sort_values(**order), wanted[keys].sort_values(**order), check_dtype=False
+    )
+    assert set(predictions["role"]) == {"validation", "test", "holdout"}
+
+
+def test_probabilities_lie_in_0_to_1_and_sum_to_1(trained: Path) -> None:
+    table = pd.read_parquet(trained / "predictions.parquet")[PROBABILITIES].to_numpy()
+    assert table.min() >= 0
+    assert np.allclose(table.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_history_and_the_record_agree_with_the_predictions(trained: Path, corpus: Path) -> None:
+    history = pd.read_parquet(trained / "history.parquet")
+    assert list(history.columns) == [
+        "epoch",
+        "step",
+        "learning_rate",
+        "train_loss",
+        "validation_loss",
+        "validation_score",
+        "images_per_second",
+    ]
+    assert len(history) == 30
+    record = json.loads((trained / "run.json").read_text())
+    assert record["metrics"]["best_epoch"] == history["validation_score"].idxmax()
+    predictions = pd.read_parquet(trained / "predictions.parquet")
+    for role, rows in predictions.groupby("role"):
+        auc = roc_auc_score(rows["label"] == "cystic", rows["probability_cystic"])
+        assert record["metrics"][f"{role}_auc"] == pytest.approx(auc)
+    assert record["metrics"]["validation_auc"] == pytest.approx(history["validation_score"].max())
+    fold = pd.read_parquet(folds_of(corpus)).query("fold == 0")
+    for role, rows in fold.groupby("role"):
+        assert record["counts"][role] == len(rows)
+        assert record["counts"][f"subjects_{role}"] == rows["subject"].nunique()
+    assert record["outputs"]["/".join(("results", record["key"], "model.safetensors"))] == sha256(
+        trained / "model.safetensors"
+    )
+
+
+def predict(folder: Path, corpus: Path) -> np.ndarray:
+    """Probabilities `(n, 2)` of the rows of the predictions by the weights on disk."""
+    classifier = build_classifier(SCRATCH, ENCODER, classes=2, size=16, channels=1).eval()
+    classifier.load_state_dict(load_weights(folder / "model.safetensors"))
+    store = FrameStore([corpus / "neck"])
+    rows = store.rows(pd.read_parquet(folder / "predictions.parquet")["frame_id"])
+    with torch.inference_mode():
+        return classifier(normalise(to_float(store.gather(rows)))).softmax(1).numpy()
+
+
+def test_the_saved_weights_give_the_saved_predictions(trained: Path, corpus: Path) -> None:
+    saved = pd.read_parquet(trained / "predictions.parquet")[PROBABILITIES].to_numpy()
+    assert np.allclose(predict(trained, corpus), saved, atol=1e-5)
+
+
+@pytest.mark.parametrize("selection", ["score", "loss"])
+def test_the_best_epoch_on_validation_is_kept_not_the_last(selection: str, corpus: Path) -> None:
+    # A learning rate far too high: the figures jump, and the best epoch is seldom the last.
+    wild = training(epochs=6, learning_rate=0.2, warmup=0.0, minimum_learning_rate=0.2)
+    out = run(corpus, how=recipe(training=wild, selection=selection), out=f"wild-{selection}")
+    history = pd.read_parquet(out / "history.parquet")
+    merit = history["validation_score"] if selection == "score" else -history["validation_loss"]
+    record = json.loads((out / "run.json").read_text())
+    assert record["metrics"]["best_epoch"] == merit.idxmax()
+    rows = pd.read_parquet(out / "predictions.parquet").query("role == 'validation'")
+    likelihood = np.where(rows["label"] == "cystic", rows["probability_cystic"], rows["probability_normal"])
+    loss = -np.log(np.clip(likelihood, 1e-12, 1)).mean()
+    assert loss == pytest.approx(history["validation_loss"][merit.idxmax()], rel=1e-3)
+
+
+def test_only_training_and_validation_frames_are_read_before_the_end(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[set[str]] = []
+    gather = FrameStore.gather
+
+    def record(self: FrameStore, rows: np.ndarray) -> torch.Tensor:
+        batches.append(set(self.table["frame_id"].iloc[rows]))
+        return gather(self, rows)
+
+    monkeypatch.setattr(FrameStore, "gather", record)
+    run(corpus, how=recipe(epochs=2), fold=1, out="watched")
+    fold = pd.read_parquet(folds_of(corpus)).query("fold == 1")
+    role = fold.set_index("frame_id")["role"]
+    roles = [frozenset(role[list(batch)]) for batch in batches]
+    assert set(roles[:-1]) == {frozenset({"train"}), frozenset({"validation"})}
+    assert roles[-1] == {"validation", "test", "holdout"}
+    trained_on = set().union(*(b for b, r in zip(batches, roles, strict=True) if r == {"train"}))
+    assert len(trained_on) > 0.8 * (role == "train").sum()
+
+
+@pytest.mark.parametrize("column", ["group", "subject"])
+def test_folds_that_leak_are_refused(column: str, corpus: Path, tmp_path: Path) -> None:
+    folds = pd.read_parquet(folds_of(corpus))
+    here = folds["fold"] == 0
+    stranger = folds.index[here & (folds["role"] == "test")][0]
+    folds.loc[stranger, column] = folds.loc[here & (folds["role"] == "train"), column].iloc[0]
+    folds.to_parquet(tmp_path / "folds.parquet")
+    with pytest.raises(
+        SplitError, match=f"{column} 'neck/s.*' stands on two sides of fold 0: test and train"
+    ):
+        run(corpus, folds=tmp_path / "folds.parquet", out="leaking")
+    assert not (corpus.parents[1] / "finetune" / "neck" / "leaking").exists()
+
+
+def test_a_fold_without_validation_frames_is_refused(corpus: Path, tmp_path: Path) -> None:
+    folds = pd.read_parquet(folds_of(corpus))
+    folds[folds["role"] != "validation"].to_parquet(tmp_path / "folds.parquet")
+    with pytest.raises(TrainingError, match="training and 0 validation frames: need both"):
+        run(corpus, folds=tmp_path / "folds.parquet", out="no-validation")
+
+
+def test_the_same_seed_gives_the_same_predictions(corpus: Path) -> None:
+    outs = [run(corpus, how=recipe(epochs=2), seed=seed, out=name) for seed, name in ((1, "a"), (1, "b"))]
+    one, two = (pd.read_parquet(out / "predictions.parquet") for out in outs)
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    other = pd.read_parquet(run(corpus, how=recipe(epochs=2), seed=2, out="c") / "predictions.parquet")
+    assert not np.allclose(one[PROBABILITIES], other[PROBABILITIES], atol=1e-4)
+
+
+def test_a_pretrained_model_starts_from_the_pretrained_weights(corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    encoder = build_encoder(size=16, channels=1, **ENCODER.model_dump())
+    save_weights(tmp_path / "encoder.safetensors", encoder.state_dict())
+    still = training(epochs=1, learning_rate=1e-9, minimum_learning_rate=0.0)
+    out = run(
+        corpus,
+        model=PRETRAINED,
+        how=recipe(training=still),
+        weights=tmp_path / "encoder.safetensors",
+        out="pretrained",
+    )
+    saved = load_weights(out / "model.safetensors")
+    for key, value in encoder.state_dict().items():
+        if not key.startswith("norm."):
+            assert torch.allclose(saved[key], value, atol=1e-6), key
+    record = json.loads((out / "run.json").read_text())
+    assert sha256(tmp_path / "encoder.safetensors") in record["inputs"].values()
+
+
+def test_a_fraction_trains_on_fewer_subjects_and_tests_on_the_same(corpus: Path, trained: Path) -> None:
+    out = run(corpus, how=recipe(epochs=1), fraction=0.25, out="fraction")
+    few, all_ = (json.loads((folder / "run.json").read_text())["counts"] for folder in (out, trained))
+    assert few["subjects_train"] == pytest.approx(all_["subjects_train"] / 4, abs=2)
+    assert {key: few[key] for key in ("validation", "test", "holdout")} == {
+        key: all_[key] for key in ("validation", "test", "holdout")
+    }
+    ids = [pd.read_parquet(folder / "predictions.parquet")["frame_id"] for folder in (out, trained)]
+    assert ids[0].equals(ids[1])
+
+
+def test_a_convolutional_network_of_timm_is_fine_tuned_too(corpus: Path) -> None:
+    model = Model(title="ResNet-18, from scratch", timm="resnet18")
+    out = run(corpus, model=model, how=recipe(epochs=1), out="resnet18")
+    assert np.isfinite(pd.read_parquet(out / "predictions.parquet")[PROBABILITIES]).to_numpy().all()
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_class_weights_make_each_class_count_as_much(
+    weighted: bool, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = pd.read_parquet(folds_of(corpus))
+    train = (folds["fold"] == 0) & (folds["role"] == "train")
+    folds = folds.drop(index=folds.index[train & (folds["label"] == "cystic")][6:])
+    folds.to_parquet(tmp_path / "folds.parquet")
+    counts = folds.query("fold == 0 and role == 'train'")["label"].value_counts()
+    weights: list[torch.Tensor | None] = []
+    original = F.cross_entropy
+
+    def record(*arguments: Any, **options: Any) -> torch.Tensor:
+        weights.append(options["weight"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(F, "cross_entropy", record)
+    how = recipe(epochs=1, class_weights=weighted)
+    run(corpus, how=how, folds=tmp_path / "folds.parquet", out=f"weighted-{weighted}")
+    if not weighted:
+        assert weights[0] is None
+    else:
+        assert weights[0] is not None
+        assert counts["cystic"] == 6 < counts["normal"]
+        normal, cystic = weights[0].tolist()  # in the task's order
+        assert normal * counts["normal"] == pytest.approx(cystic * counts["cystic"])

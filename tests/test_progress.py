@@ -1,0 +1,100 @@
+"""Progress in a log file, and what a person sees when a job fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from usfmae import progress as module
+from usfmae.corpus.readers import read_frames
+from usfmae.progress import clock, logged, progress
+from usfmae.record import Run
+
+
+@pytest.fixture
+def second_by_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is one second further on each time it is read."""
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(seconds)))
+
+
+def test_a_log_has_plain_lines_with_count_rate_and_time_left(
+    second_by_second: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert list(progress(range(25), description="curating", unit="file")) == list(range(25))
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "curating: 10/25 file, 1 file/s, 0:15 left",
+        "curating: 20/25 file, 1 file/s, 0:05 left",
+        "curating: 25/25 file, 0.962 file/s, 0:26 in all",
+    ]
+
+
+def test_progress_over_an_unknown_number_promises_no_time(
+    second_by_second: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    list(progress(iter(range(12)), description="frames"))
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["frames: 10 it", "frames: 12 it"]
+    assert not any("left" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (75, "1:15"), (59.7, "1:00"), (4000, "1:06:40")]
+)
+def test_times_are_written_as_on_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_what_a_job_says_is_on_the_terminal_and_in_its_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "logs" / "job.log"
+    with logged(log):
+        print("three frames kept")
+        print("one dropped", file=sys.stderr)
+        list(progress(range(2), description="curating"))
+    shown = capfd.readouterr()
+    assert shown.out == "three frames kept\n"
+    assert log.read_text() == shown.out + shown.err
+    assert "curating: 2/2 it" in shown.err
+
+
+def test_our_own_error_is_a_sentence_for_people_and_a_traceback_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "job.log"
+    (tmp_path / "scan.png").write_text("no image")
+    with pytest.raises(SystemExit) as exit, logged(log):
+        next(read_frames(tmp_path / "scan.png"))
+    assert exit.value.code == 1
+    assert capfd.readouterr().err == "\nerror: not an image file\n\n"
+    assert "Traceback" in log.read_text()
+    assert "Unreadable: not an image file" in log.read_text()
+
+
+def test_an_error_of_another_package_is_raised_as_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "job.log"
+    with pytest.raises(json.JSONDecodeError), logged(log):
+        json.loads("{")
+    assert "error:" not in capfd.readouterr().err
+    assert "JSONDecodeError" in log.read_text()
+
+
+def test_a_slip_in_our_own_code_is_raised_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError), logged(tmp_path / "job.log"):
+        Run("pretrain", tmp_path, wildcards={}, parameters=None)  # type: ignore[arg-type]
+
+
+def test_a_failed_job_leaves_the_streams_as_they_were(tmp_path: Path) -> None:
+    before = sys.stdout, sys.stderr
+    with pytest.raises(ZeroDivisionError), logged(tmp_path / "job.log"):
+        1 / 0  # noqa: B018
+    assert (sys.stdout, sys.stderr) == before
+    assert module._log is None
+    list(progress(range(3), description="the next job"))
