@@ -28,15 +28,15 @@ def test_the_models_of_the_demo_and_of_the_papers_are_configured() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS.models)
-def test_each_configured_model_maps_grey_frames_of_64_pixels_to_logits(name: str, tmp_path: Path) -> None:
+def test_each_configured_model_maps_grey_frames_of_48_pixels_to_logits(name: str, tmp_path: Path) -> None:
     model, weights = SETTINGS.models[name], None
     encoder = SETTINGS.encoders[model.encoder] if model.encoder else None
     if model.weights == "pretrain" and encoder is not None:
         weights = tmp_path / "encoder.safetensors"
-        save_weights(weights, build_encoder(size=64, channels=1, **encoder.model_dump()).state_dict())
-    built = build_classifier(model, encoder, classes=3, size=64, channels=1, weights=weights).eval()
+        save_weights(weights, build_encoder(size=48, channels=1, **encoder.model_dump()).state_dict())
+    built = build_classifier(model, encoder, classes=3, size=48, channels=1, weights=weights).eval()
     with torch.inference_mode():
-        logits = built(torch.rand(2, 1, 64, 64))
+        logits = built(torch.rand(2, 1, 48, 48))
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
     assert not torch.allclose(logits[0], logits[1])
@@ -74,5 +74,5 @@ def test_a_model_from_scratch_takes_no_weights(tmp_path: Path) -> None:
 def test_an_unknown_timm_name_names_near_ones() -> None:
     with pytest.raises(ValueError, match=r"timm has no model 'resnet5O'; near ones: .*resnet50"):
         build_classifier(
-            Model(title="x, from scratch", timm="resnet5O"), None, classes=2, size=64, channels=1
+            Model(title="x, from scratch", timm="resnet5O"), None, classes=2, size=48, channels=1
         )

@@ -1,4 +1,4 @@
-"""The study on a folder that somebody has: mixed formats, their own column names, gaps; and on real images."""
+"""The study on a folder that somebody has: mixed formats, own column names, gaps; and on real images."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = overlay(
         folder,
         datasets={"clinic": dataset},
-        corpora={"mine": {"datasets": ["clinic"], "size": 32}},
+        corpora={"mine": {"datasets": ["clinic"], "size": 24}},
         tasks={"hygroma": task},
         study=study_of("hygroma", ["vit_scratch", "resnet18_scratch"]),
     )

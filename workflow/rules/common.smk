@@ -3,8 +3,8 @@ import re
 
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
-STAGES = "download corpus pretrain finetune statistics explain report track".split()
-STAGE_VERSION = {stage: 1 for stage in STAGES}
+STAGE_VERSION = dict(download=1, corpus=1, pretrain=1, finetune=1)
+STAGE_VERSION |= dict(statistics=1, explain=1, report=1, track=1)
 
 REPORT = "results/report/report.html"
 SYNCED = "results/mlflow/synced.json"
@@ -63,13 +63,9 @@ def pretrain_of(settings, model, fold):
     return [name.format(fold=fold)] if name else []
 
 
-def datasets_of(settings):
-    """Datasets of the study's corpora."""
-    return list(dict.fromkeys(d for c in corpora_of(settings) for d in settings.corpora[c].datasets))
-
-
 def download_files(settings):
-    return [f"resources/{dataset}/fetched.json" for dataset in datasets_of(settings)]
+    datasets = dict.fromkeys(d for c in corpora_of(settings) for d in settings.corpora[c].datasets)
+    return [f"resources/{dataset}/fetched.json" for dataset in datasets]
 
 
 def curated_files(corpus, datasets, names=CURATED):
@@ -152,8 +148,3 @@ def left_out_folds(settings, recipe):
 def encoder_shape(settings, model):
     name = settings.models[model].encoder
     return plain(settings.encoders[name]) if name else None
-
-
-def simulated(settings, datasets):
-    """Whether any of the datasets is simulated."""
-    return any(settings.datasets[dataset].simulated for dataset in datasets)

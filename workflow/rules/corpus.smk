@@ -44,7 +44,7 @@ rule audit_corpus:
         runtime=60,
     params:
         corpus=lambda w: plain(settings.corpora[w.corpus]),
-        simulated=lambda w: [d for d in settings.corpora[w.corpus].datasets if settings.datasets[d].simulated],
+        simulated=lambda w: settings.simulated(settings.corpora[w.corpus].datasets),
         version=STAGE_VERSION["corpus"],
     message:
         "Auditing corpus {wildcards.corpus} for duplicates"

@@ -21,7 +21,7 @@ rule explain_model:
         encoder=lambda w: encoder_shape(settings, w.model),
         recipe=plain(settings.recipes.explain[study.explain.recipe]),
         seed=study.seeds[0],
-        simulated=lambda w: simulated(settings, settings.tasks[w.task].datasets),
+        simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
         version=STAGE_VERSION["explain"],
     message:
         "Score-CAM of {wildcards.model} on {wildcards.task}"

@@ -48,7 +48,7 @@ rule finetune_fold:
         model=lambda w: plain(settings.models[w.model]),
         encoder=lambda w: encoder_shape(settings, w.model),
         recipe=lambda w: plain(settings.recipes.finetune[w.recipe]),
-        simulated=lambda w: simulated(settings, settings.tasks[w.task].datasets),
+        simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
         version=STAGE_VERSION["finetune"],
     message:
         "Fine-tuning {wildcards.model} on {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"

@@ -30,7 +30,7 @@ rule pretrain_encoder:
         evaluation_datasets=lambda w: [
             d for d in pretrain_datasets(settings, w.recipe) if settings.datasets[d].evaluation
         ],
-        simulated=lambda w: simulated(settings, pretrain_datasets(settings, w.recipe)),
+        simulated=lambda w: bool(settings.simulated(pretrain_datasets(settings, w.recipe))),
         # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.
         checkpoints="checkpoints/pretrain/{recipe}",
         version=STAGE_VERSION["pretrain"],

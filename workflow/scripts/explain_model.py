@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from usfmae.report.figures_explain import scorecam_panels
+from usfmae.report.panels import scorecam_panels
 
 from usfmae.explain.run import explain
 from usfmae.progress import logged

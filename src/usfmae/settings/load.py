@@ -30,6 +30,10 @@ FILES: dict[str, type[BaseModel]] = {
 class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
     """All configuration files together."""
 
+    def simulated(self, datasets: list[str]) -> list[str]:
+        """Those of the datasets that are simulated."""
+        return [name for name in datasets if self.datasets[name].simulated]
+
 
 def settings_from(merged: dict[str, Any], files: list[Path]) -> Settings:
     """Typed settings from Snakemake's merged `config`.
