@@ -14,8 +14,9 @@ help:
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES)
 	@echo
-	@echo "The report:      results/report/report.html (open it in a browser)"
-	@echo "The MLflow UI:   $(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow/mlflow.db"
+	@echo "The report:       results/report/report.html (open it in a browser)"
+	@echo "The MLflow UI:    $(BIN)/mlflow ui --backend-store-uri sqlite:///results/mlflow/mlflow.db" \
+		"and then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	@echo "What to run next: docs/your-own-data.md, the same study on your own folder of images"
 
 test: .venv/installed-test check

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from usfmae.report.panels import scorecam_panels
 
 from usfmae.explain.run import explain
 from usfmae.progress import logged
+from usfmae.report.panels import scorecam_panels
 from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import ExplainRecipe
 from usfmae.settings.tasks import Task
