@@ -1,7 +1,8 @@
 # make demo    the whole study on simulated data: minutes, offline, no GPU
 # make test    every check that needs nothing but Python
 PYTHON ?= python3
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Each core runs one job of up to 1.5 GB.
+CORES ?= 2
 BIN := .venv/bin
 # Two jobs of one thread beat one of two: Snakemake runs the jobs side by side.
 export OMP_NUM_THREADS ?= 1
@@ -36,7 +37,9 @@ check: .venv/installed-test
 # BUS-BRA as it is released, whole: make bus-bra DATA=/folder/with/Images/and/bus_data.csv
 bus-bra: .venv/installed
 	@test -d "$(DATA)" || { echo "make bus-bra DATA=<folder of the BUS-BRA release>"; exit 1; }
-	BUS_BRA="$(abspath $(DATA))" $(BIN)/snakemake --cores $(CORES) --configfile config/examples/bus_bra.yaml
+	BUS_BRA="$$(cd "$(DATA)" && pwd)" $(BIN)/snakemake --cores $(CORES) \
+		--directory studies/bus_bra --configfile config/examples/bus_bra.yaml
+	@echo "The report: studies/bus_bra/results/report/report.html"
 
 # After a change of the dependencies in pyproject.toml. Needs the tool uv.
 lock:
@@ -50,7 +53,7 @@ schemas: .venv/installed
 	$(BIN)/python -m usfmae.settings
 
 clean:
-	rm -rf results/* resources checkpoints logs .snakemake
+	rm -rf results/* studies resources checkpoints logs .snakemake
 	git checkout -- results
 
 .venv/installed: envs/requirements.lock pyproject.toml
@@ -63,7 +66,7 @@ clean:
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "usfmae needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "Installing the environment: about 2 minutes and 7 GB, once"
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement $(1)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-STAGES = "download corpus pretrain finetune statistics explain report track".split()
+STAGES = ["download", "corpus", "pretrain", "finetune", "statistics", "explain", "report", "track"]
 
 
 def stages(logs: Path) -> pd.DataFrame:

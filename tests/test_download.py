@@ -79,8 +79,9 @@ def test_placing_changing_and_removing_a_file_changes_the_listing(tmp_path: Path
     assert len(set(seen)) == len(seen)
 
 
-def test_only_a_persons_own_folder_has_a_listing() -> None:
-    assert listing_digest(dataset(host="package", package="pydicom", folder="data")) == ""
+def test_the_listing_of_a_package_is_where_it_lies() -> None:
+    listing = listing_digest(dataset(host="package", package="pydicom", folder="data"))
+    assert listing.endswith("pydicom/__init__.py")
     simulated = dataset(host="simulated", anatomy="neck", subjects={"normal": 1})
     assert listing_digest(simulated) == ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,11 @@ import yaml
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from tests.workflow import snakemake
+from tests.workflow import ROOT, snakemake
 from usfmae.corpus.release import write_release
 
 #: What a laptop study needs beside the entries of the example: few epochs and no pretraining.
-QUICK = {
+QUICK: dict[str, Any] = {
     "recipes": {
         "finetune": {
             "quick": {
@@ -30,9 +31,10 @@ QUICK = {
 }
 
 
-def overlay(folder: Path, **sections: object) -> Path:
+def overlay(folder: Path, **sections: Any) -> Path:
     path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump({**QUICK, **sections}), encoding="utf-8")
+    recipes = {**sections.pop("recipes", {}), **QUICK["recipes"]}
+    path.write_text(yaml.safe_dump({**QUICK, **sections, "recipes": recipes}), encoding="utf-8")
     return path
 
 
@@ -77,36 +79,24 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.append({"Bild": "lost.png", "Patientin": "P901", "Befund": "hygroma"})  # a file is missing
     (data / "2023/broken.png").write_bytes(b"not an image")
     pd.DataFrame(table).to_csv(data / "befunde.csv", index=False, sep=";")
-    dataset = {
-        "title": "A clinic",
-        "anatomy": "neck",
-        "access": {"host": "folder", "folder": "${MY_DATA}"},
-        "licence": {"name": "not for publication", "use": "agreement"},
-        "citation": "unpublished",
-        "table": {"file": "befunde.csv", "frame": "Bild", "subject": "Patientin", "label": "Befund"},
-        "evaluation": True,
-    }
-    task = {
-        "title": "Hygroma or not",
-        "corpus": "mine",
-        "datasets": ["clinic"],
+    # The shipped example, changed where its comments say so, and made quick.
+    example = yaml.safe_load((ROOT / "config/examples/own_data.yaml").read_text(encoding="utf-8"))
+    columns = {"file": "befunde.csv", "frame": "Bild", "subject": "Patientin", "label": "Befund"}
+    example["datasets"]["my_clinic"]["table"] = columns
+    example["tasks"]["my_task"] |= {
         "classes": {"normal": ["no finding"], "hygroma": ["hygroma"]},
         "positive": "hygroma",
         "split": {"kind": "grouped", "folds": 2, "validation": 0.3},
     }
-    config = overlay(
-        folder,
-        datasets={"clinic": dataset},
-        corpora={"mine": {"datasets": ["clinic"], "size": 24}},
-        tasks={"hygroma": task},
-        study=study_of("hygroma", ["vit_scratch", "resnet18_scratch"]),
-    )
+    example["corpora"]["mine"] = {"datasets": ["my_clinic"], "size": 24}
+    example["study"] |= study_of("my_task", ["vit_scratch", "resnet18_scratch"])
+    config = overlay(folder, **example)
     snakemake(folder, "statistics", configfile=config, MY_DATA=str(data))
     return folder
 
 
 def test_png_jpeg_and_dicom_of_one_folder_are_all_curated(own: Path) -> None:
-    table = pd.read_parquet(own / "results/corpus/mine/clinic/frames.parquet")
+    table = pd.read_parquet(own / "results/corpus/mine/my_clinic/frames.parquet")
     kept = table[table["drop_reason"].isna()]
     assert {Path(source).suffix for source in kept["source"]} == {".png", ".jpg", ""}
     assert len(kept) == 41
@@ -117,19 +107,19 @@ def test_a_missing_label_a_missing_file_and_a_broken_file_are_counted(own: Path)
     assert curation["kept without a label"] == 1
     assert curation["dropped: file missing"] == 1
     assert curation["dropped: unreadable"] == 1
-    facts = json.loads((own / "results/finetune/hygroma/folds.json").read_text(encoding="utf-8"))
+    facts = json.loads((own / "results/finetune/my_task/folds.json").read_text(encoding="utf-8"))
     assert facts["unlabelled"] == 1
 
 
 def test_their_own_column_names_become_subjects_and_classes(own: Path) -> None:
-    folds = pd.read_parquet(own / "results/finetune/hygroma/folds.parquet")
+    folds = pd.read_parquet(own / "results/finetune/my_task/folds.parquet")
     assert set(folds["label"]) == {"normal", "hygroma"}
     assert folds["subject"].nunique() == 20
-    assert folds["subject"].str.startswith("clinic/P").all()
+    assert folds["subject"].str.startswith("my_clinic/P").all()
 
 
 def test_the_statistics_say_that_two_folds_cannot_reach_a_small_p(own: Path) -> None:
-    comparisons = pd.read_csv(own / "results/statistics/hygroma/comparisons.csv")
+    comparisons = pd.read_csv(own / "results/statistics/my_task/comparisons.csv")
     wilcoxon = comparisons[comparisons["test"].str.contains("Wilcoxon")]
     assert len(wilcoxon)
     assert np.allclose(wilcoxon["smallest_p"], 0.5)
@@ -152,21 +142,24 @@ def test_bus_bra_runs_from_pixels_to_statistics(real_data: Path, tmp_path: Path)
         (part / "Images" / f"{name}.png").symlink_to(whole / "Images" / f"{name}.png")
         mask = f"mask_{name.removeprefix('bus_')}.png"
         (part / "Masks" / mask).symlink_to(whole / "Masks" / mask)
-    example = yaml.safe_load(Path("config/examples/bus_bra.yaml").read_text(encoding="utf-8"))
+    example = yaml.safe_load((ROOT / "config/examples/bus_bra.yaml").read_text(encoding="utf-8"))
     example["corpora"]["bus_bra"]["size"] = 32
     example["recipes"]["finetune"]["bus_bra_cpu"]["training"]["epochs"] = 2
     for recipe in example["recipes"]["pretrain"].values():
         recipe["training"] |= {"epochs": 2, "batch_size": 16}
     example["study"] |= {
         "models": ["usfmae_bus_bra", "resnet18_scratch"],
-        "explain": {"recipe": "bus_bra", "models": []},
+        "explain": {"recipe": "demo", "models": ["resnet18_scratch"]},
     }
     example["statistics"] = {"resamples": 200}
     config = tmp_path / "study.yaml"
     config.write_text(yaml.safe_dump(example), encoding="utf-8")
 
-    snakemake(tmp_path, "statistics", configfile=config, BUS_BRA=str(part))
+    snakemake(tmp_path, configfile=config, BUS_BRA=str(part))
 
+    page = (tmp_path / "results/report/report.html").read_text(encoding="utf-8")
+    assert "BUS-BRA: breast lesion" in page
+    assert "This study contains simulated data." not in page
     summary = pd.read_csv(tmp_path / "results/statistics/bus_bra/summary.csv")
     pooled = summary[(summary["estimate"] == "pooled") & (summary["metric"] == "auc")]
     assert set(pooled["model"]) == {"usfmae_bus_bra", "resnet18_scratch"}

@@ -11,15 +11,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def snakemake(folder: Path, *words: str, configfile: Path | None = None, **environment: str) -> str:
+def snakemake(
+    folder: Path, *words: str, configfile: Path | None = None, root: Path = ROOT, **environment: str
+) -> str:
     """What Snakemake prints. Raises AssertionError with all of it where it fails."""
-    done = run_snakemake(folder, *words, configfile=configfile, **environment)
+    done = run_snakemake(folder, *words, configfile=configfile, root=root, **environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def run_snakemake(
-    folder: Path, *words: str, configfile: Path | None = None, **environment: str
+    folder: Path, *words: str, configfile: Path | None = None, root: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     # Targets come first: an option with several values would swallow them.
     command = [sys.executable, "-m", "snakemake", *words, "--directory", str(folder), "--cores", "2"]
@@ -27,7 +29,7 @@ def run_snakemake(
         command += ["--configfile", str(configfile)]
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

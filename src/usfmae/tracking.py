@@ -87,12 +87,14 @@ def sync(
     uri: str | None = None,
     *,
     log_weights: bool = False,
+    runs: set[str] | None = None,
     progress: Callable[..., Iterable[_Run]] | None = None,
 ) -> dict[str, Any]:
     """Brings the MLflow store into agreement with what lies in `results`.
 
     Without `uri` the store is `results/mlflow/mlflow.db` with its artifacts beside it. One process at
-    a time: others wait at a lock. `log_weights` copies `.safetensors` files too. `progress` is
+    a time: others wait at a lock. `log_weights` copies `.safetensors` files too. `runs` are the
+    keys of the study's fine-tuning runs: others, left by earlier settings, count in no mean. `progress` is
     `usfmae.progress.progress`; without it nothing is printed.
 
     Returns `written`, `unchanged` and `deleted` (counts of runs), `runs` (key → digest) and `pages`
@@ -104,12 +106,12 @@ def sync(
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no such folder; run the other stages before `track`")
     with locked(results / "mlflow"):
-        runs = _runs(results, log_weights)
+        wanted = _runs(results, log_weights, runs)
         store = Store(results, uri)
         existing = store.runs()
         ids: dict[str, str] = {}  # key → id in the store
         written = 0
-        for run in progress(runs, description="track", unit="runs") if progress else runs:
+        for run in progress(wanted, description="track", unit="runs") if progress else wanted:
             mean = ids[run.mean] if run.mean else None
             kept = next((old for old in existing.get(run.key, []) if store.is_whole(old, run.digest)), None)
             if kept:
@@ -125,14 +127,14 @@ def sync(
             store.discard(old)
     return {
         "written": written,
-        "unchanged": len(runs) - written,
+        "unchanged": len(wanted) - written,
         "deleted": len(stale),
-        "runs": {run.key: run.digest for run in runs},
-        "pages": {run.experiment: store.page(run.experiment) for run in runs},
+        "runs": {run.key: run.digest for run in wanted},
+        "pages": {run.experiment: store.page(run.experiment) for run in wanted},
     }
 
 
-def _runs(results: Path, log_weights: bool) -> list[_Run]:
+def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_Run]:
     """All runs, a mean before its folds. Hidden files (half-written, Snakemake's marks) are left out."""
     runs: dict[str, _Run] = {}
     recorded: set[Path] = set()
@@ -146,6 +148,8 @@ def _runs(results: Path, log_weights: bool) -> list[_Run]:
         key = owner.relative_to(results).as_posix()
         if key.split("/")[0] not in STAGES:
             key, owner = "report", results
+        if of_study is not None and owner in recorded and _is_fold(key) and key not in of_study:
+            continue
         for path in (folder / file for file in sorted(files) if not file.startswith(".")):
             size = path.stat().st_size
             weights = path.suffix == ".safetensors"

@@ -6,7 +6,7 @@ import re
 STAGE_VERSION = dict(download=1, corpus=1, pretrain=1, finetune=1)
 STAGE_VERSION |= dict(statistics=1, explain=1, report=1, track=1)
 
-REPORT = "results/report/report.html"
+REPORT = ["results/report/report.html", "results/figures", "results/tables"]
 SYNCED = "results/mlflow/synced.json"
 RUN = "results/finetune/{task}/{model}/{recipe}/fraction-{fraction}/seed-{seed}/fold-{fold}"
 
@@ -43,24 +43,8 @@ def curation(corpus):
 def corpora_of(settings):
     """Corpora that the study's tasks and pretraining recipes use."""
     names = [settings.tasks[task].corpus for task in settings.study.tasks]
-    names += [settings.recipes.pretrain[recipe].corpus for recipe in pretrain_recipes(settings)]
+    names += [settings.recipes.pretrain[recipe].corpus for recipe in settings.pretrain_recipes()]
     return list(dict.fromkeys(names))
-
-
-def pretrain_recipes(settings):
-    """Pretraining recipes asked for, and those whose encoder a model of the study starts from."""
-    recipes = list(settings.study.pretrain)
-    for task in settings.study.tasks:
-        for model in settings.study.models:
-            for fold in range(settings.tasks[task].split.folds):
-                recipes += pretrain_of(settings, model, fold)
-    return list(dict.fromkeys(recipes))
-
-
-def pretrain_of(settings, model, fold):
-    """The pretraining recipe that a model starts from in a fold, as a list: empty where from scratch."""
-    name = settings.models[model].pretrain
-    return [name.format(fold=fold)] if name else []
 
 
 def download_files(settings):
@@ -85,7 +69,7 @@ def pretrain_datasets(settings, recipe):
 
 
 def pretrain_files(settings):
-    return below([f"results/pretrain/{recipe}" for recipe in pretrain_recipes(settings)], PRETRAINED)
+    return below([f"results/pretrain/{recipe}" for recipe in settings.pretrain_recipes()], PRETRAINED)
 
 
 def runs_of(settings, task, fractions):
@@ -135,7 +119,7 @@ def explained_run(settings, task, model):
 
 def encoder_file(settings, model, fold):
     """The pretrained encoder that a model starts from in a fold, as a list: empty where from scratch."""
-    recipes = pretrain_of(settings, model, fold)
+    recipes = settings.pretrain_of(model, fold)
     return below([f"results/pretrain/{recipe}" for recipe in recipes], ["encoder.safetensors"])
 
 

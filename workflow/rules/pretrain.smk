@@ -27,9 +27,7 @@ rule pretrain_encoder:
         recipe=lambda w: plain(settings.recipes.pretrain[w.recipe]),
         encoder=lambda w: plain(settings.encoders[settings.recipes.pretrain[w.recipe].encoder]),
         datasets=lambda w: pretrain_datasets(settings, w.recipe),
-        evaluation_datasets=lambda w: [
-            d for d in pretrain_datasets(settings, w.recipe) if settings.datasets[d].evaluation
-        ],
+        evaluation_datasets=lambda w: settings.evaluation_datasets(pretrain_datasets(settings, w.recipe)),
         simulated=lambda w: bool(settings.simulated(pretrain_datasets(settings, w.recipe))),
         # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.
         checkpoints="checkpoints/pretrain/{recipe}",

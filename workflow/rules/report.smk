@@ -8,7 +8,9 @@ rule write_report:
         statistics_files(settings),
         explain_files(settings),
     output:
-        REPORT,
+        REPORT[0],
+        directory(REPORT[1]),
+        directory(REPORT[2]),
     log:
         "logs/report/report.log",
     benchmark:

@@ -17,6 +17,7 @@ rule compare_models:
         task=lambda w: plain(settings.tasks[w.task]),
         statistics=plain(settings.statistics),
         reference=study.reference,
+        fraction=max(study.fractions),
         version=STAGE_VERSION["statistics"],
     message:
         "Comparing the models on {wildcards.task}"

@@ -21,6 +21,11 @@ rule sync_mlflow:
         runtime=60,
     params:
         tracking=plain(settings.tracking),
+        runs=[
+            run.removeprefix("results/")
+            for task in study.tasks
+            for run in runs_of(settings, task, study.fractions)
+        ],
         version=STAGE_VERSION["track"],
     message:
         "Filling MLflow from the run records"

@@ -20,6 +20,7 @@ with logged(snakemake.log[0]):
         resamples=statistics.resamples,
         seed=statistics.seed,
         reference=snakemake.params.reference,
+        fraction=snakemake.params.fraction,
     )
     for path in map(Path, snakemake.output):
         write_table(path, tables[path.stem])

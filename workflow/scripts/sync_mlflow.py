@@ -14,6 +14,7 @@ with logged(snakemake.log[0]):
         Path("results"),
         os.environ.get("MLFLOW_TRACKING_URI"),
         log_weights=tracking.log_weights,
+        runs=set(snakemake.params.runs),
         progress=progress,
     )
     write_json(snakemake.output[0], counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from usfmae.corpus.hosts import HOSTS, Unavailable, expanded
 from usfmae.corpus.layout import release_files
 from usfmae.progress import progress
 from usfmae.record import sha256, write_json
-from usfmae.settings.datasets import Dataset, FolderAccess
+from usfmae.settings.datasets import Dataset, FolderAccess, PackageAccess
 
 
 def fetch(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:
@@ -44,11 +45,15 @@ def fetch(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:
 
 
 def listing_digest(dataset: Dataset) -> str:
-    """Changes when files appear in, vanish from or change in a dataset's own folder; empty elsewhere.
+    """Changes when files appear in, vanish from or change in a dataset's own folder, or when the package
+    that ships them lies elsewhere; empty for other hosts.
 
     The download rule takes it as a parameter, so that placing the files makes that dataset alone stale.
     Names, sizes and times only: it runs at every start of Snakemake.
     """
+    if isinstance(dataset.access, PackageAccess):
+        spec = importlib.util.find_spec(dataset.access.package.partition(".")[0])
+        return str(spec.origin) if spec else "not installed"
     if not isinstance(dataset.access, FolderAccess):
         return ""
     root = expanded(dataset.access.folder)

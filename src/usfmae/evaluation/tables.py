@@ -51,6 +51,7 @@ def statistics_tables(
     resamples: int,
     seed: int,
     reference: str,
+    fraction: float = 1.0,
 ) -> dict[str, pd.DataFrame]:
     """The tables `fold_metrics, summary, comparisons, roc, confusion` of one task, recipe and fraction.
 
@@ -68,12 +69,12 @@ def statistics_tables(
         raise ValueError(
             f"the primary metric {primary!r} is not computed for this task; choose one of: {known}"
         )
-    # What a fold neither tests nor validates on, it trains on.
+    # What a fold neither tests nor validates on, it trains on, or on its `fraction` of it.
     sizes = (
         runs.groupby(["fold", "role"])["frame_id"].nunique().unstack("role", fill_value=0)
     )  # (folds, roles)
     n_test = float(sizes["test"].mean())
-    n_train = float((sizes["test"].sum() - sizes["test"] - sizes["validation"]).mean())
+    n_train = fraction * float((sizes["test"].sum() - sizes["test"] - sizes["validation"]).mean())
 
     test = runs[runs["role"] == "test"]
     summary = [

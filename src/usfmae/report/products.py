@@ -18,8 +18,7 @@ class Products:
         self.settings, self.study, self.results = settings, settings.study, results
         self.titles = {model: settings.models[model].title for model in self.study.models}
         tasks = [settings.tasks[task].corpus for task in self.study.tasks]
-        started = [settings.models[model].pretrain for model in self.study.models]
-        self.recipes = list(dict.fromkeys([*self.study.pretrain, *(name for name in started if name)]))
+        self.recipes = settings.pretrain_recipes()
         recipes = [settings.recipes.pretrain[name].corpus for name in self.recipes]
         self.corpora = list(dict.fromkeys([*tasks, *recipes]))
         self.datasets = list(
@@ -52,20 +51,29 @@ class Products:
                 )
         return found
 
-    def finetune_folder(self, task: str, model: str) -> Path | None:
-        """The folder of the model's runs with the largest share of the training subjects, None if not run."""
-        fractions = (self.results / "finetune" / task / model / self.study.recipe).glob("fraction-*")
-        ran = [folder for folder in fractions if any(folder.glob("seed-*/fold-*/predictions.parquet"))]
-        return max(ran, key=lambda folder: float(folder.name.removeprefix("fraction-")), default=None)
+    def finetune_folders(self, task: str, model: str, fraction: float) -> list[Path]:
+        """The folders of the study's runs of a model, seeds and folds in order. What other settings left
+        beside them is passed over."""
+        folder = self.results / "finetune" / task / model / self.study.recipe / f"fraction-{fraction:g}"
+        folds = range(self.settings.tasks[task].split.folds)
+        return [folder / f"seed-{seed}" / f"fold-{fold}" for seed in self.study.seeds for fold in folds]
+
+    def ran(self, task: str, model: str) -> bool:
+        """Whether any run of the model on the task has predictions."""
+        folders = [
+            f for fraction in self.study.fractions for f in self.finetune_folders(task, model, fraction)
+        ]
+        return any((folder / "predictions.parquet").exists() for folder in folders)
 
     def histories(self, task: str) -> dict[str, list[pd.DataFrame]]:
-        """`history.parquet` of each model's runs, seeds and folds in order."""
+        """`history.parquet` of each model's runs with the most training subjects."""
         found = {}
         for model in self.titles:
-            folder = self.finetune_folder(task, model)
-            files = sorted(folder.glob("seed-*/fold-*/history.parquet")) if folder else []
-            if files:
-                found[model] = [pd.read_parquet(file) for file in files]
+            folders = self.finetune_folders(task, model, max(self.study.fractions))
+            files = [folder / "history.parquet" for folder in folders]
+            tables = [pd.read_parquet(file) for file in files if file.exists()]
+            if tables:
+                found[model] = tables
         return found
 
     def runs(self) -> list[dict[str, Any]]:
@@ -73,8 +81,8 @@ class Products:
         folders = [self.results / "pretrain" / recipe for recipe in self.recipes]
         for task in self.study.tasks:
             for model in self.titles:
-                folder = self.results / "finetune" / task / model / self.study.recipe
-                folders += sorted(file.parent for file in folder.glob("fraction-*/seed-*/fold-*/run.json"))
+                for fraction in self.study.fractions:
+                    folders += self.finetune_folders(task, model, fraction)
         for task in self.study.tasks:
             folders += [self.results / "explain" / task / model for model in self.study.explain.models]
         records = [self.json(folder / "run.json") for folder in folders]

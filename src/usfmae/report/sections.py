@@ -23,9 +23,7 @@ def overview_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
             kept = table[table["drop_reason"].isna()]
             frames, subjects = frames + len(kept), subjects + kept["subject"].nunique()
     ran = [
-        model
-        for model in products.titles
-        if any(products.finetune_folder(task, model) for task in products.study.tasks)
+        model for model in products.titles if any(products.ran(task, model) for task in products.study.tasks)
     ]
     runs = products.runs()
     stages = None

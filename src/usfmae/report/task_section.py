@@ -45,9 +45,7 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         "unlabelled": facts.get("unlabelled", 0),
         "leaks": facts.get("leaks", 0),
         "not_run": [
-            f"{title}: {NOT_RUN}"
-            for model, title in products.titles.items()
-            if products.finetune_folder(name, model) is None
+            f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
         ],
         "results": results,
         "comparison": _comparison(name, tests, products, exhibits) if len(tests) else [],
@@ -192,5 +190,5 @@ def _explanation(name: str, model: str, products: Products, exhibits: Exhibits) 
         )
         prose = {"Measure", "How to read it"}
         parts.append(exhibits.table(f"{name}_{model}_faithfulness", shown, caption, prose))
-    absent = "no maps yet" if products.finetune_folder(name, model) else NOT_RUN
+    absent = "no maps yet" if products.ran(name, model) else NOT_RUN
     return {"title": title, "parts": parts, "absent": "" if parts else absent}

@@ -34,6 +34,25 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
         """Those of the datasets that are simulated."""
         return [name for name in datasets if self.datasets[name].simulated]
 
+    def pretrain_of(self, model: str, fold: int) -> list[str]:
+        """The pretraining recipe that a model starts from in a fold, as a list: empty where from scratch."""
+        name = self.models[model].pretrain
+        return [name.replace("{fold}", str(fold))] if name else []
+
+    def pretrain_recipes(self) -> list[str]:
+        """Pretraining recipes asked for, and those whose encoder a model of the study starts from."""
+        recipes = list(self.study.pretrain)
+        for task in self.study.tasks:
+            for model in self.study.models:
+                for fold in range(self.tasks[task].split.folds):
+                    recipes += self.pretrain_of(model, fold)
+        return list(dict.fromkeys(recipes))
+
+    def evaluation_datasets(self, datasets: list[str]) -> list[str]:
+        """Those of the datasets that are evaluation sets, or that a task of the study is tested on."""
+        tested = {name for task in self.study.tasks for name in self.tasks[task].datasets}
+        return [name for name in datasets if self.datasets[name].evaluation or name in tested]
+
 
 def settings_from(merged: dict[str, Any], files: list[Path]) -> Settings:
     """Typed settings from Snakemake's merged `config`.
@@ -53,6 +72,9 @@ def settings_from(merged: dict[str, Any], files: list[Path]) -> Settings:
             for path, kind, name, known in broken
         ]
         raise SettingsError("the configuration names what it does not define\n  " + "\n  ".join(lines))
+    leaks = list(_pretrained_on_its_test(settings))
+    if leaks:
+        raise SettingsError("a model would be pretrained on frames it is tested on\n  " + "\n  ".join(leaks))
     return settings
 
 
@@ -212,3 +234,21 @@ def _broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[
     for path, kind, name, known in references:
         if name not in known:
             yield path, kind, name, list(known)
+
+
+def _pretrained_on_its_test(s: Settings) -> Iterator[str]:
+    """A sentence for each task, model and fold whose encoder has seen the fold's test frames."""
+    for task_name in s.study.tasks:
+        task = s.tasks[task_name]
+        for model in s.study.models:
+            for fold in range(task.split.folds):
+                for name in s.pretrain_of(model, fold):
+                    recipe = s.recipes.pretrain[name]
+                    shared = set(s.corpora[recipe.corpus].datasets) & set(task.datasets)
+                    left_out = recipe.leave_out
+                    safe = left_out is not None and (left_out.task, left_out.fold) == (task_name, fold)
+                    if recipe.evaluation_frames == "include" and shared and not safe:
+                        yield (
+                            f"recipes.pretrain.{name} includes evaluation frames and {model} starts from it "
+                            f"on {task_name}, fold {fold}: say leave_out: {{ task: {task_name}, fold: {fold} }}"
+                        )

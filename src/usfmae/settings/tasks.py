@@ -19,9 +19,9 @@ class GroupedSplit(Strict):
     kind: Literal["grouped"]
     folds: Annotated[int, Field(ge=2)]
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of frames that no fold ever sees."""
+    """Share of each class's groups that no fold ever sees."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of a fold's remaining frames used for selection and the threshold."""
+    """Share of each class's groups outside the test fold, used for selection and the threshold."""
     seed: int = 0
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from usfmae.evaluation.estimates import probability_columns, with_decisions
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.splits import assert_disjoint, subsample_subjects
 from usfmae.models.checkpoints import save_weights
@@ -90,16 +91,15 @@ def finetune(
 
 
 def _final_metrics(predictions: pd.DataFrame, task: Task) -> dict[str, float]:
-    """`test_auc`, `holdout_f1_macro`, … at frame level; the threshold of two-class tasks is 0.5 here, the
-    statistics stage fixes it on validation."""
+    """`test_auc`, `holdout_f1_macro`, … at frame level, with the threshold that the statistics use: of two
+    classes, the one with the highest Youden index on the validation rows."""
+    classes = list(task.classes)
+    decided = with_decisions(predictions.assign(model="", seed=0, fold=0), classes, task.positive)
     metrics: dict[str, float] = {}
-    for role, rows in predictions.groupby("role"):
-        found = compute(
-            rows["label"].to_numpy(),
-            rows[[f"probability_{name}" for name in task.classes]].to_numpy(),
-            list(task.classes),
-            positive=task.positive,
-        )
+    for role, rows in decided.groupby("role"):
+        probabilities = rows[probability_columns(classes)].to_numpy()
+        threshold = float(rows["threshold"].iloc[0])
+        found = compute(rows["label"].to_numpy(), probabilities, classes, task.positive, threshold)
         metrics |= {f"{role}_{name}": value for name, value in found.items()}
     return metrics
 
