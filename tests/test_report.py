@@ -236,7 +236,7 @@ def write_finetuning(
                 role=role, **{f"probability_{c}": probability[:, i] for i, c in enumerate(classes)}
             )
             rows = rows[rows["role"] != "train"]
-            run = folder / model / "standard" / "fraction-1.0" / "seed-0" / f"fold-{fold}"
+            run = folder / model / "standard" / "fraction-1" / "seed-0" / f"fold-{fold}"
             record(run, "finetune")
             write_table(run / "history.parquet", history(generator))
             write_table(run / "predictions.parquet", rows)

@@ -250,5 +250,5 @@ def _pretrained_on_its_test(s: Settings) -> Iterator[str]:
                     if recipe.evaluation_frames == "include" and shared and not safe:
                         yield (
                             f"recipes.pretrain.{name} includes evaluation frames and {model} starts from it "
-                            f"on {task_name}, fold {fold}: say leave_out: {{ task: {task_name}, fold: {fold} }}"
+                            f"on {task_name}, fold {fold}: it needs leave_out with that task and fold"
                         )
