@@ -19,8 +19,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.test_tracking import MEAN, runs_in, write_results
+from tests.workflow import ROOT, snakemake
 from usfmae.tracking import sync
 
+TINY = ROOT / "tests/data/tiny.yaml"
 CHROMIUM = shutil.which("chromium")
 MEANS = (MEAN, MEAN.replace("usfmae", "densenet169"))
 
@@ -128,3 +130,20 @@ def test_a_tracking_server_takes_the_same_runs_and_keeps_those_of_others(tmp_pat
         assert (again["written"], again["deleted"], again["runs"]) == (0, 0, digests)
     assert not (ours / "mlflow/mlflow.db").exists()
     assert list((tmp_path / "served").rglob("report.html")), "the artifacts lie at the server"
+
+
+def test_the_store_of_a_study_that_ran_shows_its_models_side_by_side(tmp_path: Path) -> None:
+    study = "study={tasks: [neck], models: [usfmae_demo, vit_scratch], explain: {models: []}}"
+    # Configuration files first: what --config says wins over them.
+    snakemake(tmp_path, "track", "--config", study, configfile=TINY)
+    store = f"sqlite:///{tmp_path}/results/mlflow/mlflow.db"
+    runs = runs_in(MlflowClient(store))
+    means = [runs[f"finetune/neck/{model}/tiny/fraction-1"] for model in ("usfmae_demo", "vit_scratch")]
+    ids = urllib.parse.quote(json.dumps([run.info.run_id for run in means]))
+    experiments = urllib.parse.quote(json.dumps([means[0].info.experiment_id]))
+    with server(tmp_path, store) as address:
+        page = look(
+            f"{address}/#/compare-runs?runs={ids}&experiments={experiments}", tmp_path, "mlflow-study"
+        )
+    for text in ("usfmae_demo · tiny", "vit_scratch · tiny", "test_auc"):
+        assert text in page
