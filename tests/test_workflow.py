@@ -81,6 +81,17 @@ def test_a_changed_recipe_reruns_the_training_but_not_the_corpus(study: Path) ->
     )
 
 
+def test_what_is_only_read_by_people_rewrites_the_report_and_computes_nothing(study: Path) -> None:
+    jobs = plan(
+        study,
+        "--config",
+        "datasets={simulated_kidney: {citation: another, title: Kidneys, licence: {name: MIT}}}",
+        "tasks={neck: {notes: a doubt}}",
+        "recipes={pretrain: {demo: {title: an MAE, training: {checkpoint_minutes: 3}}}}",
+    )
+    assert jobs == {"write_report": 1, "sync_mlflow": 1}
+
+
 def test_an_edited_script_reruns_nothing(study: Path, tmp_path: Path) -> None:
     clone = clone_of_the_project(tmp_path)
     script = clone / "workflow/scripts/finetune_fold.py"

@@ -84,7 +84,7 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 class Run:
     """Times a run and writes its record.
 
-    >>> run = Run("pretrain", folder, wildcards={"recipe": "demo"}, parameters=recipe.model_dump())
+    >>> run = Run("pretrain", folder, wildcards={"recipe": "demo"}, parameters=recipe.effective())
     >>> run.finish(metrics={"validation_loss": 0.1}, inputs=[frames], outputs=[encoder])
     """
 

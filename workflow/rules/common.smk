@@ -30,14 +30,9 @@ def below(folders, names):
     return [f"{folder}/{name}" for folder in folders for name in names]
 
 
-def plain(model):
-    """A settings model as plain data, which Snakemake can compare between runs."""
-    return model.model_dump(mode="json")
-
-
 def curation(corpus):
     """The part of a corpus's settings that a single dataset's frames depend on."""
-    return {**plain(corpus), "datasets": [], "duplicates": {}}
+    return {**corpus.effective(), "datasets": [], "duplicates": {}}
 
 
 def corpora_of(settings):
@@ -130,5 +125,5 @@ def left_out_folds(settings, recipe):
 
 
 def encoder_shape(settings, model):
-    name = settings.models[model].encoder
-    return plain(settings.encoders[name]) if name else None
+    encoder = settings.encoder_of(model)
+    return encoder.effective() if encoder else None

@@ -16,7 +16,7 @@ rule curate_dataset:
         mem_mb=2000,
         runtime=240,
     params:
-        dataset=lambda w: plain(settings.datasets[w.dataset]),
+        dataset=lambda w: settings.datasets[w.dataset].effective(),
         corpus=lambda w: curation(settings.corpora[w.corpus]),
         version=STAGE_VERSION["corpus"],
     message:
@@ -43,7 +43,7 @@ rule audit_corpus:
         mem_mb=4000,
         runtime=60,
     params:
-        corpus=lambda w: plain(settings.corpora[w.corpus]),
+        corpus=lambda w: settings.corpora[w.corpus].effective(),
         simulated=lambda w: settings.simulated(settings.corpora[w.corpus].datasets),
         version=STAGE_VERSION["corpus"],
     message:

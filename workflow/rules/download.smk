@@ -15,7 +15,7 @@ rule fetch_dataset:
         mem_mb=1000,
         runtime=600,
     params:
-        dataset=lambda w: plain(settings.datasets[w.dataset]),
+        access=lambda w: settings.datasets[w.dataset].access.effective(),
         # A person's own folder: its listing, so that files placed there make this dataset alone stale.
         listing=lambda w: listing_digest(settings.datasets[w.dataset]),
         version=STAGE_VERSION["download"],

@@ -16,7 +16,7 @@ rule split_task:
         mem_mb=1000,
         runtime=10,
     params:
-        task=lambda w: plain(settings.tasks[w.task]),
+        task=lambda w: settings.tasks[w.task].effective(),
         version=STAGE_VERSION["finetune"],
     message:
         "Splitting {wildcards.task} by subject and duplicate group"
@@ -44,10 +44,10 @@ rule finetune_fold:
         mem_mb=2000,
         runtime=240,
     params:
-        task=lambda w: plain(settings.tasks[w.task]),
-        model=lambda w: plain(settings.models[w.model]),
+        task=lambda w: settings.tasks[w.task].effective(),
+        model=lambda w: settings.models[w.model].effective(),
         encoder=lambda w: encoder_shape(settings, w.model),
-        recipe=lambda w: plain(settings.recipes.finetune[w.recipe]),
+        recipe=lambda w: settings.recipes.finetune[w.recipe].effective(),
         simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
         version=STAGE_VERSION["finetune"],
     message:

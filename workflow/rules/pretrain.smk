@@ -24,8 +24,8 @@ rule pretrain_encoder:
         mem_mb=2000,
         runtime=1440,
     params:
-        recipe=lambda w: plain(settings.recipes.pretrain[w.recipe]),
-        encoder=lambda w: plain(settings.encoders[settings.recipes.pretrain[w.recipe].encoder]),
+        recipe=lambda w: settings.recipes.pretrain[w.recipe].effective(),
+        encoder=lambda w: settings.encoders[settings.recipes.pretrain[w.recipe].encoder].effective(),
         datasets=lambda w: pretrain_datasets(settings, w.recipe),
         evaluation_datasets=lambda w: settings.evaluation_datasets(pretrain_datasets(settings, w.recipe)),
         simulated=lambda w: bool(settings.simulated(pretrain_datasets(settings, w.recipe))),

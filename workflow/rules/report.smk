@@ -21,7 +21,7 @@ rule write_report:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=plain(settings),
+        settings=settings.model_dump(mode="json"),
         version=STAGE_VERSION["report"],
     message:
         "Writing the report"

@@ -14,8 +14,8 @@ rule compare_models:
         mem_mb=2000,
         runtime=60,
     params:
-        task=lambda w: plain(settings.tasks[w.task]),
-        statistics=plain(settings.statistics),
+        task=lambda w: settings.tasks[w.task].effective(),
+        statistics=settings.statistics.effective(),
         reference=study.reference,
         fraction=max(study.fractions),
         version=STAGE_VERSION["statistics"],

@@ -20,7 +20,7 @@ rule sync_mlflow:
         mem_mb=2000,
         runtime=60,
     params:
-        tracking=plain(settings.tracking),
+        tracking=settings.tracking.effective(),
         runs=[
             run.removeprefix("results/")
             for task in study.tasks

@@ -5,11 +5,13 @@ from pathlib import Path
 from usfmae.corpus.audit import audit
 from usfmae.progress import logged
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
-from usfmae.settings.study import Corpus
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
+    settings = settings_from(snakemake.config)
+    corpus = settings.corpora[snakemake.wildcards.corpus]
+    simulated = set(settings.simulated(corpus.datasets))
     folder = Path(snakemake.output.groups).parent
-    corpus = Corpus.model_validate(snakemake.params.corpus)
     audit(corpus, folder)
-    corpus_samples(folder, corpus.datasets, set(snakemake.params.simulated), folder / "samples")
-    duplicate_pairs(folder, corpus.datasets, set(snakemake.params.simulated), folder / "duplicates")
+    corpus_samples(folder, corpus.datasets, simulated, folder / "samples")
+    duplicate_pairs(folder, corpus.datasets, simulated, folder / "duplicates")

@@ -6,21 +6,20 @@ from usfmae.evaluation.predictions import read_predictions
 from usfmae.evaluation.tables import statistics_tables
 from usfmae.progress import logged
 from usfmae.record import write_table
-from usfmae.settings.study import Statistics
-from usfmae.settings.tasks import Task
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
-    task = Task.model_validate(snakemake.params.task)
-    statistics = Statistics.model_validate(snakemake.params.statistics)
+    settings = settings_from(snakemake.config)
+    task = settings.tasks[snakemake.wildcards.task]
     tables = statistics_tables(
         read_predictions([Path(path) for path in snakemake.input]),
         classes=list(task.classes),
         positive=task.positive,
         primary=task.metric,
-        resamples=statistics.resamples,
-        seed=statistics.seed,
-        reference=snakemake.params.reference,
-        fraction=snakemake.params.fraction,
+        resamples=settings.statistics.resamples,
+        seed=settings.statistics.seed,
+        reference=settings.study.reference,
+        fraction=max(settings.study.fractions),
     )
     for path in map(Path, snakemake.output):
         write_table(path, tables[path.stem])

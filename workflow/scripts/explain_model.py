@@ -7,25 +7,23 @@ import torch
 from usfmae.explain.run import explain
 from usfmae.progress import logged
 from usfmae.report.panels import scorecam_panels
-from usfmae.settings.models import Encoder, Model
-from usfmae.settings.recipes import ExplainRecipe
-from usfmae.settings.tasks import Task
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
-    task, model = Task.model_validate(snakemake.params.task), Model.model_validate(snakemake.params.model)
-    out, encoder = Path(snakemake.output[0]).parent, snakemake.params.encoder
+    settings, out = settings_from(snakemake.config), Path(snakemake.output[0]).parent
+    task, model = settings.tasks[snakemake.wildcards.task], settings.models[snakemake.wildcards.model]
+    simulated = bool(settings.simulated(task.datasets))
     explain(
         task,
         model,
-        ExplainRecipe.model_validate(snakemake.params.recipe),
+        settings.recipes.explain[settings.study.explain.recipe],
         wildcards=dict(snakemake.wildcards.items()),
-        encoder=Encoder.model_validate(encoder) if encoder else None,
+        encoder=settings.encoder_of(snakemake.wildcards.model),
         corpus=Path("results/corpus") / task.corpus,
         run=Path(snakemake.input.weights).parent,
-        seed=snakemake.params.seed,
-        simulated=snakemake.params.simulated,
+        seed=settings.study.seeds[0],
+        simulated=simulated,
         out=out,
     )
-    title = f"{model.title}: {task.title}"
-    scorecam_panels(out, out / "panels", simulated=snakemake.params.simulated, title=title)
+    scorecam_panels(out, out / "panels", simulated=simulated, title=snakemake.params.title)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from usfmae.corpus.download import fetch
 from usfmae.progress import logged
-from usfmae.settings.datasets import Dataset
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
-    dataset = Dataset.model_validate(snakemake.params.dataset)
-    fetched = fetch(snakemake.wildcards.dataset, dataset, Path(snakemake.output[0]).parent)
+    name = snakemake.wildcards.dataset
+    dataset = settings_from(snakemake.config).datasets[name]
+    fetched = fetch(name, dataset, Path(snakemake.output[0]).parent)
     if fetched["status"] == "unavailable":
-        print(f"{snakemake.wildcards.dataset} is unavailable: {fetched['reason']}")
+        print(f"{name} is unavailable: {fetched['reason']}")

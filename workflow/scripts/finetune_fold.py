@@ -5,28 +5,23 @@ from pathlib import Path
 import torch
 
 from usfmae.progress import logged
-from usfmae.settings.models import Encoder, Model
-from usfmae.settings.recipes import FinetuneRecipe
-from usfmae.settings.tasks import Task
+from usfmae.settings import settings_from
 from usfmae.training.finetune import finetune
 
 with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
-    task = Task.model_validate(snakemake.params.task)
-    encoder, weights = snakemake.params.encoder, snakemake.input.weights
+    settings, names = settings_from(snakemake.config), snakemake.wildcards
+    task = settings.tasks[names.task]
+    weights = snakemake.input.get("weights")  # absent or empty: from scratch
     finetune(
         task,
-        Model.model_validate(snakemake.params.model),
-        FinetuneRecipe.model_validate(snakemake.params.recipe),
-        wildcards=dict(snakemake.wildcards.items()),
-        encoder=Encoder.model_validate(encoder) if encoder else None,
+        settings.models[names.model],
+        settings.recipes.finetune[names.recipe],
+        wildcards=dict(names.items()),
+        encoder=settings.encoder_of(names.model),
         corpus=Path("results/corpus") / task.corpus,
         folds=Path(snakemake.input.folds),
-        weights=Path(weights[0])
-        if isinstance(weights, list) and weights
-        else Path(weights)
-        if weights
-        else None,
-        simulated=snakemake.params.simulated,
+        weights=Path(str(weights)) if weights else None,
+        simulated=bool(settings.simulated(task.datasets)),
         out=Path(snakemake.output.record).parent,
     )

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from usfmae.evaluation.folds import split_task
 from usfmae.progress import logged
-from usfmae.settings.tasks import Task
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
     split_task(
         snakemake.wildcards.task,
-        Task.model_validate(snakemake.params.task),
+        settings_from(snakemake.config).tasks[snakemake.wildcards.task],
         corpus=Path(snakemake.input.groups).parent,
         out=Path(snakemake.output.folds).parent,
     )

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from usfmae.progress import logged, progress
 from usfmae.record import write_json
-from usfmae.settings.study import Tracking
+from usfmae.settings import settings_from
 from usfmae.tracking import sync
 
 with logged(snakemake.log[0]):
-    tracking = Tracking.model_validate(snakemake.params.tracking)
     counts = sync(
         Path("results"),
         os.environ.get("MLFLOW_TRACKING_URI"),
-        log_weights=tracking.log_weights,
+        log_weights=settings_from(snakemake.config).tracking.log_weights,
         runs=set(snakemake.params.runs),
         progress=progress,
     )

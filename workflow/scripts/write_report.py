@@ -4,12 +4,12 @@ from pathlib import Path
 
 from usfmae.progress import logged
 from usfmae.report.page import write_report
-from usfmae.settings import Settings
+from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
     results = Path("results")
     write_report(
-        Settings.model_validate(snakemake.params.settings),
+        settings_from(snakemake.config),
         results,
         Path(snakemake.output[0]),
         figures=results / "figures",

@@ -12,7 +12,8 @@ from usfmae.corpus.hosts import HOSTS, Unavailable, expanded
 from usfmae.corpus.layout import release_files
 from usfmae.progress import progress
 from usfmae.record import sha256, write_json
-from usfmae.settings.datasets import Dataset, FolderAccess, PackageAccess
+from usfmae.settings.access import FolderAccess, PackageAccess
+from usfmae.settings.datasets import Dataset
 
 
 def fetch(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def listing_digest(dataset: Dataset) -> str:
         return str(spec.origin) if spec else "not installed"
     if not isinstance(dataset.access, FolderAccess):
         return ""
-    root = expanded(dataset.access.folder)
+    root = expanded(dataset.access.folder or "")
     digest = hashlib.sha256()
     for path in release_files(root) if root.is_dir() else []:
         status = (root / path).stat()

@@ -15,7 +15,7 @@ from typing import Any
 
 from usfmae.corpus.release import write_release
 from usfmae.progress import progress
-from usfmae.settings.datasets import FolderAccess, PackageAccess, SimulatedAccess
+from usfmae.settings.access import FolderAccess, PackageAccess, SimulatedAccess
 
 
 class Unavailable(Exception):
@@ -51,7 +51,7 @@ def package(access: PackageAccess, folder: Path) -> Path:
 
 def local_folder(access: FolderAccess, folder: Path) -> Path:
     """Finds the folder that a person has put on this machine; nothing is copied."""
-    return local(expanded(access.folder))
+    return local(expanded(access.folder or ""))
 
 
 def expanded(folder: str) -> Path:

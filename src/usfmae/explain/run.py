@@ -41,7 +41,7 @@ def explain(
     `run` is the folder of the fine-tuned fold. Explained are hold-out frames where the task has a
     hold-out, else the fold's test frames: never frames the model was trained or selected on.
     """
-    record = Run("explain", out, wildcards=wildcards, parameters={"recipe": recipe.model_dump()})
+    record = Run("explain", out, wildcards=wildcards, parameters={"recipe": recipe.effective()})
     store = FrameStore([corpus / dataset for dataset in task.datasets])
     chosen = select(_explainable(run, task, store), recipe.frames_per_class, seed)
     rows = store.rows(chosen["frame_id"])

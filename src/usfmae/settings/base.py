@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+
+#: Marks a setting that no result depends on: it is read by people, or says how a run is kept safe.
+NO_EFFECT = "no effect on a result"
+Text = Annotated[str, NO_EFFECT]
 
 
 class SettingsError(ValueError):
@@ -15,6 +20,20 @@ class Strict(BaseModel):
     """Refuses unknown keys; instances do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def effective(self) -> dict[str, Any]:
+        """The settings that a result depends on, as plain data: changing any other makes nothing stale."""
+        return self.model_dump(mode="json", context={"effective": True})
+
+    @model_serializer(mode="wrap")
+    def _without_texts(
+        self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if not (info.context or {}).get("effective"):
+            return values
+        fields = type(self).model_fields
+        return {key: value for key, value in values.items() if NO_EFFECT not in fields[key].metadata}
 
 
 def nearest(key: str, known: list[str]) -> str:

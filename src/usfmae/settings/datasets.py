@@ -6,41 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from usfmae.settings.base import Strict
-
-
-class SimulatedAccess(Strict):
-    """A release made by the simulator in `usfmae.corpus.phantom`."""
-
-    host: Literal["simulated"]
-    anatomy: Literal["kidney", "neck", "breast", "sweep"]
-    """What is simulated; `sweep` mixes all three without labels."""
-    subjects: dict[str, Annotated[int, Field(ge=1)]]
-    """Number of subjects by class."""
-    frames_per_subject: Annotated[int, Field(ge=1)] = 4
-    difficulty: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """0: classes are far apart; 1: they overlap."""
-    seed: int = 0
-    defects: bool = True
-    """Plant what real releases contain: burnt-in text, a corrupt file, duplicates, a missing row."""
-
-
-class PackageAccess(Strict):
-    """Files that an installed Python package ships."""
-
-    host: Literal["package"]
-    package: str
-    """Import name, for example `pydicom`."""
-    folder: str
-    """Folder inside the package."""
-
-
-class FolderAccess(Strict):
-    """A folder that a person has put on this machine."""
-
-    host: Literal["folder"]
-    folder: str
-    """Path of the folder; environment variables (`${DATA}`) are expanded."""
+from usfmae.settings.access import Access, Count
+from usfmae.settings.base import NO_EFFECT, Strict, Text
 
 
 class Table(Strict):
@@ -64,18 +31,68 @@ class Licence(Strict):
     name: str
     """SPDX identifier, or the publisher's words; `unknown` where none is stated."""
     use: Literal["open", "non_commercial", "agreement", "unknown"] = "unknown"
-    redistribution: bool = False
-    """Whether images may be passed on."""
+    redistribution: bool | None = None
+    """Whether images may be passed on; null: not known, treated as no."""
+    derivatives: bool = True
+    """Whether changed copies (extracted or cleaned frames) may be passed on."""
+
+
+class Sampling(Strict):
+    """Which frames of a video or volume are used: spread evenly over it, first and last included."""
+
+    every: Annotated[int, Field(ge=1)] = 1
+    """Smallest step between two frames."""
+    at_most: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of frames of one video or volume."""
+
+
+class Volume(Strict):
+    """How a volume is cut into frames. Axes are those of the array as SimpleITK gives it (z, y, x)."""
+
+    axis: Annotated[int, Field(ge=0, le=3)] = 0
+    """The axis that frames are counted along."""
+    flip: list[Annotated[int, Field(ge=0, le=1)]] = []
+    """Axes of the frame that are turned round afterwards: 0 top and bottom, 1 left and right."""
+    transpose: bool = False
+    """Exchange the frame's rows and columns (before flipping)."""
+    window: tuple[float, float] | None = None
+    """Intensities that become 0 and 255; by default 8-bit values stay and others are stretched over the
+    range of the whole volume."""
+
+
+class Counts(Strict):
+    """What the release holds, as published. Null: not known."""
+
+    files: Count | None = None
+    """Files that hold frames: images, videos or volumes."""
+    subjects: Count | None = None
+    labels: dict[str, Count] = {}
+    """Files of each label."""
 
 
 class Dataset(Strict):
     """One dataset."""
 
-    title: str
-    anatomy: str
-    access: Annotated[SimulatedAccess | PackageAccess | FolderAccess, Field(discriminator="host")]
-    licence: Licence
-    citation: str
+    title: Text
+    number: Annotated[int, Field(ge=1, le=46)] | None = None
+    """Its place in OpenUS-46."""
+    anatomy: Text
+    page: Text | None = None
+    """Where a person reads about it."""
+    access: Access
+    bytes: Annotated[Count | None, NO_EFFECT] = None
+    """Size of the download."""
+    unpacked_bytes: Annotated[Count | None, NO_EFFECT] = None
+    """Size on disk after unpacking."""
+    licence: Annotated[Licence, NO_EFFECT]
+    citation: Text
+    doi: Text | None = None
+    media: Literal["image", "video", "volume", "mixed"] = "image"
+    counts: Annotated[Counts, NO_EFFECT] = Counts()
+    sampling: Sampling = Sampling()
+    volume: Volume = Volume()
+    array: str | None = None
+    """Name of the array that holds the frames in an HDF5, MAT or NPZ file."""
     include: list[str] = ["**/*"]
     """Patterns of the files that hold frames, relative to the release."""
     exclude: list[str] = []
@@ -92,6 +109,13 @@ class Dataset(Strict):
     """Likewise for the subject. A frame without a subject is its own subject."""
     evaluation: bool = False
     """An evaluation set: left out of pretraining together with its duplicates."""
+
+    in_usf_mae: Annotated[bool | None, NO_EFFECT] = None
+    """Whether USF-MAE was pretrained on it; null: not known."""
+    overlaps: Annotated[dict[str, str], NO_EFFECT] = {}
+    """Other dataset, or this one → frames that are known or suspected to be shared."""
+    notes: Annotated[list[str], NO_EFFECT] = []
+    """Known doubts and traps."""
 
     @property
     def simulated(self) -> bool:

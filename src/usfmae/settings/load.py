@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from usfmae.settings.base import SettingsError, nearest
 from usfmae.settings.datasets import DatasetsFile
-from usfmae.settings.models import ModelsFile
+from usfmae.settings.models import Encoder, ModelsFile
 from usfmae.settings.recipes import RecipesFile
 from usfmae.settings.study import StudyFile
 from usfmae.settings.tasks import TasksFile
@@ -34,6 +34,11 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
         """Those of the datasets that are simulated."""
         return [name for name in datasets if self.datasets[name].simulated]
 
+    def encoder_of(self, model: str) -> Encoder | None:
+        """The shape of a model's vision transformer; None where the model is one of timm's."""
+        name = self.models[model].encoder
+        return self.encoders[name] if name else None
+
     def pretrain_of(self, model: str, fold: int) -> list[str]:
         """The pretraining recipe that a model starts from in a fold, as a list: empty where from scratch."""
         name = self.models[model].pretrain
@@ -54,7 +59,7 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
         return [name for name in datasets if self.datasets[name].evaluation or name in tested]
 
 
-def settings_from(merged: dict[str, Any], files: list[Path]) -> Settings:
+def settings_from(merged: dict[str, Any], files: Sequence[Path] = ()) -> Settings:
     """Typed settings from Snakemake's merged `config`.
 
     `files` are the files it was merged from, in order; they are read only to say where a mistake is.
@@ -119,7 +124,7 @@ def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
             into[key] = value
 
 
-def _sentence(detail: Any, files: list[Path]) -> str:
+def _sentence(detail: Any, files: Sequence[Path]) -> str:
     path, known = _place([str(part) for part in detail["loc"]])
     kind, context, shown = detail["type"], detail.get("ctx", {}), repr(detail["input"])
     if kind.startswith("union_tag"):  # the key that says which of several models this is
@@ -171,7 +176,7 @@ def _tagged(option: dict[str, Any], tag: str) -> bool:
     return any(value.get("const") == tag for value in option.get("properties", {}).values())
 
 
-def _file_of(path: list[str], files: list[Path]) -> str:
+def _file_of(path: list[str], files: Sequence[Path]) -> str:
     """The last file that writes the longest part of `path`; where none does, the one that should."""
     home = next((name for name, model in FILES.items() if path[0] in model.model_fields), None)
     best, depth = f"{home}.yaml" if home else "--config on the command line", 0

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from usfmae.settings.base import Strict
+from usfmae.settings.base import Strict, Text
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -34,7 +34,7 @@ class Encoder(Strict):
 class Model(Strict):
     """An architecture and the weights it starts from."""
 
-    title: str
+    title: Text
     """As it stands in tables and figures. A randomly initialised model must say "from scratch"."""
     encoder: str | None = None
     """A key of `encoders`: our vision transformer."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from usfmae.settings.base import Strict
+from usfmae.settings.base import NO_EFFECT, Strict, Text
 from usfmae.settings.models import Positive
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -49,7 +49,7 @@ class Training(Strict):
     """Largest global norm of the gradient."""
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    checkpoint_minutes: Annotated[float, Field(ge=0), NO_EFFECT] = 10.0
     """At most this much work is lost when a job is killed."""
 
 
@@ -63,7 +63,7 @@ class LeaveOut(Strict):
 class PretrainRecipe(Strict):
     """Masked autoencoder (He et al., arXiv 2111.06377)."""
 
-    title: str
+    title: Text
     encoder: str
     """A key of `encoders` in models.yaml."""
     corpus: str
@@ -89,7 +89,7 @@ class PretrainRecipe(Strict):
 class FinetuneRecipe(Strict):
     """Supervised fine-tuning of all weights."""
 
-    title: str
+    title: Text
     augmentation: Augmentation = Augmentation()
     training: Training
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -104,7 +104,7 @@ class FinetuneRecipe(Strict):
 class ExplainRecipe(Strict):
     """Score-CAM (Wang et al., arXiv 1910.01279)."""
 
-    title: str
+    title: Text
     frames_per_class: Positive = 6
     """Frames of each class that are explained, drawn with the study's first seed."""
     score: Literal["logit", "softmax"] = "logit"

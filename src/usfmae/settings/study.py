@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from usfmae.settings.base import Strict
+from usfmae.settings.base import Strict, Text
 from usfmae.settings.models import Positive
 
 
@@ -44,7 +44,7 @@ class Explain(Strict):
 class Study(Strict):
     """Everything a run of the workflow makes."""
 
-    title: str
+    title: Text
     pretrain: list[str] = []
     """Pretraining recipes."""
     tasks: list[str]

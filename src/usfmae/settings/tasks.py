@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from usfmae.settings.base import Strict
+from usfmae.settings.base import Strict, Text
 
 Metric = Literal[
     "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_macro", "f1_weighted", "auc"
@@ -42,7 +42,7 @@ class OfficialSplit(Strict):
 class Task(Strict):
     """One classification task."""
 
-    title: str
+    title: Text
     corpus: str
     """A key of `corpora` in config.yaml."""
     datasets: list[str]
@@ -53,7 +53,7 @@ class Task(Strict):
     metric: Metric = "auc"
     """The primary metric, declared before any result."""
     split: Annotated[GroupedSplit | OfficialSplit, Field(discriminator="kind")]
-    notes: str = ""
+    notes: Text = ""
     """Known doubts, printed beside the results."""
 
     @model_validator(mode="after")

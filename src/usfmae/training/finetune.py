@@ -45,7 +45,7 @@ def finetune(
     validation frames; test and hold-out frames are looked at once, at the end. Raises SplitError where a
     group stands on two sides, TrainingError where a loss is not finite.
     """
-    parameters = {"model": model.model_dump(), "recipe": recipe.model_dump(), "task": task.model_dump()}
+    parameters = {"model": model.effective(), "recipe": recipe.effective(), "task": task.effective()}
     run = Run("finetune", out, wildcards=wildcards, parameters=parameters)
     seed, fold = int(wildcards["seed"]), int(wildcards["fold"])
     table = pd.read_parquet(folds)

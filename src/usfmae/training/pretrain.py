@@ -46,7 +46,7 @@ def pretrain(
     back. An interrupted run continues from `checkpoints`, which is removed at the end. Raises
     TrainingError where too few frames are left, or the fold to leave out is not there.
     """
-    parameters = recipe.model_dump() | {"encoder": encoder.model_dump(), "encoder_name": recipe.encoder}
+    parameters = recipe.effective() | {"encoder": encoder.effective(), "encoder_name": recipe.encoder}
     run = Run("pretrain", out, wildcards={"recipe": name}, parameters=parameters)
     folders = [corpus / dataset for dataset in datasets]
     store = FrameStore(folders)
