@@ -6,8 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from usfmae.settings.base import Strict, Text
+from usfmae.settings.access import Download
+from usfmae.settings.base import NO_EFFECT, Strict, Text
 from usfmae.settings.models import Positive
+
+
+#: Kinds of licence, as `licence.use` of a dataset says.
+Use = Literal["open", "non_commercial", "agreement", "unknown"]
 
 
 class Duplicates(Strict):
@@ -24,6 +29,8 @@ class Corpus(Strict):
     """Datasets curated in one way."""
 
     datasets: list[str]
+    licences: Annotated[list[Use], NO_EFFECT] = ["open", "non_commercial", "agreement"]
+    """Kinds of licence that are used; a dataset of another kind is left out, and the report says so."""
     size: Positive
     """Side of a curated frame in pixels."""
     channels: Literal[1, 3] = 1
@@ -73,5 +80,6 @@ class Tracking(Strict):
 class StudyFile(Strict):
     study: Study
     corpora: dict[str, Corpus]
+    download: Annotated[Download, NO_EFFECT] = Download()
     statistics: Statistics = Statistics()
     tracking: Tracking = Tracking()
