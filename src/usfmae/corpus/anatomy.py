@@ -144,15 +144,22 @@ def _kidney(scanner: Scanner, difficulty: float, rng: Generator, *, label: str) 
 def _neck(scanner: Scanner, difficulty: float, rng: Generator, *, label: str) -> Scene:
     """Sagittal view of a first-trimester fetus in its amniotic cavity, with fluid behind the neck."""
     wander = difficulty * rng.uniform()
+    borderline = rng.uniform() < 0.4 * difficulty  # between the classes: thickened, or mild
     thickness = 1.0 + 2.4 * wander + rng.uniform(0, 0.6)  # of the nuchal fluid, mm
     if label == "cystic_hygroma":
-        thickness = rng.uniform(6.5, 10) * (1 - 0.75 * wander)
-    unit = scanner.depth_mm / 65 * rng.uniform(0.85, 1.1)
-    upside = rng.choice([1, -1])  # the back faces away from the probe, or towards it
+        thickness = rng.uniform(9, 13) * (1 - 0.6 * wander)
+    if borderline:
+        thickness = rng.uniform(2.5, 4)
+    unit = scanner.depth_mm / 50 * rng.uniform(0.9, 1.1)  # magnified: head and thorax fill the picture
+    # The standard plane has the back away from the probe; the harder, the more fetuses lie the other way.
+    upside = -1 if rng.uniform() < 0.5 * difficulty else 1
     fetus = Placement(
-        rng.normal(0, 2), 33 * unit + rng.normal(0, 1.5), rng.normal(0, 0.2), unit, rng.choice([-1, 1])
+        rng.normal(0, 2), 26 * unit + rng.normal(0, 1.5), rng.normal(0, 0.2), unit, rng.choice([-1, 1])
     )
     fluid, contrast = _fluid(difficulty, rng), 1 - 0.4 * difficulty * rng.uniform()
+    # Lymph of a hygroma holds protein and cells: fine echoes where amniotic fluid has none.
+    large_hygroma = label == "cystic_hygroma" and not borderline
+    lymph = Tissue(rng.uniform(-17, -11), 0.05, 1.57) if large_hygroma else fluid
     body = Tissue(rng.normal(-3, 1.5), 0.55, 1.60)
     skin, brain = Tissue(4 * contrast, 0.6, 1.64), Tissue(-14 * contrast, 0.5, 1.58)
     bone, septum = Tissue(12 * contrast, 1.6, 1.75), Tissue(3 * contrast, 0.6, 1.61)
@@ -162,13 +169,13 @@ def _neck(scanner: Scanner, difficulty: float, rng: Generator, *, label: str) ->
     ) -> Structure:
         return fetus.put(tissue, p, q * upside, a, b, turn * upside, **more)
 
-    layers = ((0.0, MUSCLE), (rng.uniform(3, 6) * unit, SOFT))
+    layers = ((0.0, MUSCLE), (rng.uniform(2, 5) * unit, SOFT))
     outline = _ripples(rng, 0.08, range(2, 5))
     parts = [put(fluid, 2, 0, rng.uniform(34, 40), rng.uniform(19, 22), softness=0.8, ripples=outline)]
     reach = 10 + 0.7 * thickness
     parts.append(put(skin, -2, 2.0 + thickness / 2, reach + 0.6, 6.3 + thickness / 2))
-    parts.append(put(fluid, -2, 1.7 + thickness / 2, reach, 6.0 + thickness / 2, diagnostic=True))
-    if label == "cystic_hygroma":
+    parts.append(put(lymph, -2, 1.7 + thickness / 2, reach, 6.0 + thickness / 2, diagnostic=True))
+    if large_hygroma:
         for place in rng.uniform(-0.6, 0.6, rng.integers(1, 3 + round(3 * (1 - wander)))):
             p, q = -2 + place * reach, 7.2 + 0.4 * thickness
             parts.append(
