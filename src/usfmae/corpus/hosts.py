@@ -1,7 +1,7 @@
 """Where datasets come from: one function a host, found by the `host` of a dataset's `access`.
 
-Each takes the access settings and a folder, puts the release there (or finds it elsewhere) and returns
-the folder that holds it. `Unavailable` is a result: the reason goes into `fetched.json`.
+`LOCAL` hosts put the release on this machine's disk (or find it there) and return its folder. `REMOTE` hosts
+(`usfmae.corpus.catalogues`) only say which files to fetch; all are then fetched the same way.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from usfmae.corpus import catalogues
+from usfmae.corpus.catalogues import Catalogue, FileToFetch
 from usfmae.corpus.release import write_release
+from usfmae.corpus.unavailable import Unavailable
 from usfmae.progress import progress
 from usfmae.settings.access import FolderAccess, PackageAccess, SimulatedAccess
-
-
-class Unavailable(Exception):
-    """The dataset cannot be had now; the message says why and what a person can do."""
 
 
 def simulated(access: SimulatedAccess, folder: Path) -> Path:
@@ -46,12 +45,12 @@ def package(access: PackageAccess, folder: Path) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable(f"the Python package {access.package!r} is not installed")
-    return local(Path(spec.submodule_search_locations[0]) / access.folder)
+    return _local(Path(spec.submodule_search_locations[0]) / access.folder)
 
 
-def local_folder(access: FolderAccess, folder: Path) -> Path:
+def own_folder(access: FolderAccess, folder: Path) -> Path:
     """Finds the folder that a person has put on this machine; nothing is copied."""
-    return local(expanded(access.folder or ""))
+    return _local(expanded(access.folder or ""))
 
 
 def expanded(folder: str) -> Path:
@@ -59,14 +58,25 @@ def expanded(folder: str) -> Path:
     return Path(os.path.expandvars(folder)).expanduser()
 
 
-def local(folder: Path) -> Path:
+def _local(folder: Path) -> Path:
     if not folder.is_dir():
         raise Unavailable(f"there is no folder {folder}; put the release there, or correct `access.folder`")
     return folder.resolve()
 
 
-HOSTS: dict[str, Callable[[Any, Path], Path]] = {
+LOCAL: dict[str, Callable[[Any, Path], Path]] = {
     "simulated": simulated,
     "package": package,
-    "folder": local_folder,
+    "folder": own_folder,
+}
+REMOTE: dict[str, Callable[[Any, Catalogue], list[FileToFetch]]] = {
+    "http": catalogues.plain,
+    "tcia": catalogues.plain,
+    "zenodo": catalogues.zenodo,
+    "figshare": catalogues.figshare,
+    "mendeley": catalogues.mendeley,
+    "github": catalogues.github,
+    "google_drive": catalogues.google_drive,
+    "kaggle_dataset": catalogues.kaggle_dataset,
+    "kaggle_competition": catalogues.kaggle_competition,
 }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
+from usfmae.corpus.patterns import matches, matching
+from usfmae.corpus.tables import LayoutError, Row, read_rows
+from usfmae.settings.datasets import Dataset
 
-from usfmae.settings.base import nearest
-from usfmae.settings.datasets import Dataset, Table
+__all__ = ["LayoutError", "Source", "missing", "release_files", "sources"]
 
-
-class LayoutError(ValueError):
-    """The release is not laid out as its entry in config/ says."""
+#: Never frames, whatever `include` says.
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xml", ".md")
 
 
 @dataclass(frozen=True)
@@ -32,136 +32,122 @@ class Source:
 
 def release_files(root: Path) -> list[str]:
     """Every file below `root` in a fixed order, but for hidden ones and our own `fetched.json`."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return sorted(
-        path.as_posix()
-        for path in paths
-        if path.name != "fetched.json" and not any(part.startswith(".") for part in path.parts)
-    )
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [prefix + name for name in files if not name.startswith(".") and name != "fetched.json"]
+    return sorted(found)
 
 
 def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
     """The release's sources, ordered by path; rows of the table without a file come last.
 
     Raises LayoutError where the table or one of its columns is missing, where its rows contradict each
-    other or fit two files, and where a pattern finds no file.
+    other or fit two files, and where no file holds frames.
     """
     files = release_files(root)
-    holds_frames = [
+    holds_frames = _holding_frames(dataset, files)
+    if not holds_frames:
+        raise LayoutError(f"{name}: no file below {root} matches include: {dataset.include}")
+    rows: list[Row] = []
+    if dataset.table is not None:
+        rows = read_rows(name, dataset.table, root, files)
+    by_name = {row.frame: row for row in rows}
+    for row in rows:  # tables written on Windows are careless about case
+        by_name.setdefault(row.frame.casefold(), row)
+    masks = {path.casefold(): path for path in files}
+    seen: dict[str, str] = {}
+    found = []
+    for path in holds_frames:
+        row_of_path = _row_of(path, by_name)
+        if row_of_path is not None:
+            first = seen.setdefault(row_of_path.frame, path)
+            if first != path:
+                raise LayoutError(
+                    f"{name}: one row of the table fits two files, {first} and {path}: name frames by "
+                    "their path in the table, or leave one of the files out with `exclude`"
+                )
+        found.append(_source(path, dataset, row_of_path, masks))
+    found += [_source(row.frame, dataset, row, {}, exists=False) for row in rows if row.frame not in seen]
+    return found
+
+
+def missing(dataset: Dataset, root: Path) -> list[str]:
+    """What the release below `root` lacks of its layout, one sentence each; empty where it is whole.
+
+    Each `include` pattern needs a file, and so does each table that is `required`. Layouts of which one is
+    enough are alternatives inside one pattern: `**/{OTU_2d,OTU_CEUS}/*.jpg`.
+    """
+    files = release_files(root)
+    lacks = [
+        f"no file matches include {pattern!r}"
+        for pattern in dataset.include
+        if not _holding_frames(dataset.model_copy(update={"include": [pattern]}), files)
+    ]
+    table = dataset.table
+    if table is not None and table.required:
+        wanted = [table.file, *table.join]
+        lacks += [f"the table {file} is not there" for file in wanted if not matching(files, file)]
+    return lacks
+
+
+def _holding_frames(dataset: Dataset, files: list[str]) -> list[str]:
+    return [
         path
         for path in files
         if any(matches(path, pattern) for pattern in dataset.include)
         and not any(matches(path, pattern) for pattern in dataset.exclude)
-        and not path.endswith((".csv", ".txt", ".json", ".md"))
+        and not path.lower().endswith(TEXT_ENDINGS)
     ]
-    if not holds_frames:
-        raise LayoutError(f"{name}: no file below {root} matches include: {dataset.include}")
-    rows = _rows(name, dataset.table, root) if dataset.table else {}
-    seen: dict[int, str] = {}
-    found = []
-    for path in holds_frames:
-        row = _row_of(path, rows)
-        if row is not None and row.name in seen:
-            raise LayoutError(
-                f"{name}: one row of the table fits two files, {seen[row.name]} and {path}: name frames by "
-                "their path in the table, or leave one of the files out with `exclude`"
-            )
-        if row is not None:
-            seen[row.name] = path
-        found.append(_source(path, dataset, row, set(files)))
-    unseen = {row.name: (key, row) for key, row in rows.items() if row.name not in seen}
-    found += [_source(key, dataset, row, set(), exists=False) for key, row in unseen.values()]
-    return found
 
 
-def matches(path: str, pattern: str) -> bool:
-    """Shell pattern on the whole relative path; `**/` stands for any number of folders, none included."""
-    expression = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
-    expression = expression.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-    return re.fullmatch(expression, path, flags=re.IGNORECASE) is not None
-
-
-def _rows(name: str, table: Table, root: Path) -> dict[str, pd.Series]:
-    """The table's rows by what its `frame` column says. All cells are text; empty cells are null."""
-    rows = _read_csv(name, root / table.file)
-    _need(name, table.file, rows, "frame", table.frame)
-    for file, column in table.join.items():
-        other = _read_csv(name, root / file)
-        _need(name, file, other, "join", column)
-        other = other.rename(columns={column: table.frame}).drop_duplicates(table.frame)
-        new = [c for c in other.columns if c == table.frame or c not in rows.columns]
-        rows = rows.merge(other[new], on=table.frame, how="left")
-    meant = {key: getattr(table, key) for key in ("subject", "label", "fold", "split")}
-    columns = [column for column in meant.values() if column is not None]
-    for key, column in meant.items():
-        if column is not None:
-            _need(name, table.file, rows, key, column)
-    rows = rows[rows[table.frame].notna()].reset_index(drop=True)
-    clashes = rows.drop_duplicates([table.frame, *columns])[table.frame]
-    if clashes.duplicated().any():
-        frame = clashes[clashes.duplicated()].iat[0]
-        raise LayoutError(
-            f"{name}: {table.file} has rows for {frame!r} that differ in {' or '.join(columns)}: keep one"
-        )
-    return {str(row[table.frame]).replace("\\", "/"): row for _, row in rows.iterrows()}
-
-
-def _read_csv(name: str, file: Path) -> pd.DataFrame:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        return pd.read_csv(io.StringIO(text), dtype=str, sep=separator)
-    except FileNotFoundError:
-        raise LayoutError(f"{name}: the table {file} is missing") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise LayoutError(f"{name}: {file} is not a CSV table in UTF-8: {error}") from None
-
-
-def _need(name: str, file: str, rows: pd.DataFrame, key: str, column: str) -> None:
-    if column not in rows.columns:
-        hint = nearest(column, [str(c) for c in rows.columns])
-        raise LayoutError(f"{name}: {file} has no column {column!r}, which table.{key} names{hint}")
-
-
-def _row_of(path: str, rows: dict[str, pd.Series]) -> pd.Series | None:
-    """The row that names the frame by its path, its file name or its file name without ending."""
-    pure = PurePosixPath(path)
-    for key in (path, pure.name, pure.stem):
-        if key in rows:
-            return rows[key]
+def _row_of(path: str, rows: dict[str, Row]) -> Row | None:
+    """The row that names the frame by its path or the end of it, with or without the file's ending."""
+    if not rows:
+        return None
+    parts = path.split("/")
+    for start in range(len(parts)):
+        end_of_path = "/".join(parts[start:])
+        for key in (end_of_path, re.sub(r"(\.nii)?\.[^./]*$", "", end_of_path)):
+            row = rows.get(key) or rows.get(key.casefold())
+            if row is not None:
+                return row
     return None
 
 
 def _source(
-    path: str, dataset: Dataset, row: pd.Series | None, files: set[str], *, exists: bool = True
+    path: str, dataset: Dataset, row: Row | None, masks: dict[str, str], *, exists: bool = True
 ) -> Source:
-    def cell(column: str | None) -> str | None:
-        if row is None or column is None or pd.isna(row[column]):
-            return None
-        return str(row[column]).strip() or None
-
-    table = dataset.table or Table(file="", frame="")
-    mask = _mask_path(path, dataset)
+    told = row or Row(path)
+    label = told.label or _found(dataset.label_pattern, path)
     return Source(
         path=path,
         exists=exists,
-        mask=mask if mask in files else None,
-        subject=cell(table.subject) or _found(dataset.subject_pattern, path),
-        label=cell(table.label) or _found(dataset.label_pattern, path),
-        fold=cell(table.fold),
-        split=cell(table.split),
+        mask=_mask(path, dataset, masks),
+        subject=told.subject or _found(dataset.subject_pattern, path),
+        label=dataset.label_names.get(label, label) if label is not None else None,
+        fold=told.fold,
+        split=told.split or _found(dataset.split_pattern, path),
     )
 
 
-def _mask_path(path: str, dataset: Dataset) -> str | None:
+def _mask(path: str, dataset: Dataset, files: dict[str, str]) -> str | None:
+    """The first of the dataset's mask templates that names a file. `files`: lower case → path."""
     if dataset.masks is None:
         return None
     pure = PurePosixPath(path)
+    folder, parent = ("" if str(p) == "." else str(p) for p in (pure.parent, pure.parent.parent))
     stem = _found(dataset.mask_stem, pure.stem) or pure.stem
-    folder = "" if str(pure.parent) == "." else str(pure.parent)
-    return dataset.masks.format(stem=stem, name=pure.name, folder=folder).lstrip("/")
+    for template in [dataset.masks] if isinstance(dataset.masks, str) else dataset.masks:
+        mask = template.format(stem=stem, name=pure.name, folder=folder, parent=parent).lstrip("/")
+        if mask.casefold() in files:
+            return files[mask.casefold()]
+    return None
 
 
 def _found(pattern: str | None, text: str) -> str | None:
+    """What the pattern's groups found, joined by a hyphen; None where it does not fit."""
     found = re.search(pattern, text) if pattern else None
-    return found.group(1) if found else None
+    return "-".join(group for group in found.groups() if group) or None if found else None

@@ -50,6 +50,8 @@ class RemoteFile(Strict):
     md5: str | None = None
     sha256: str | None = None
     """Checksums as published; where there is none, the first download pins it."""
+    repacked: bool = False
+    """The server packs the archive anew at each download: what it holds is compared, not its own bytes."""
     documented: Annotated[bool, NO_EFFECT] = True
     """Whether the address was read in published code or documentation, or put together from a pattern."""
 

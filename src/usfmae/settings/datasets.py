@@ -11,12 +11,14 @@ from usfmae.settings.base import NO_EFFECT, Strict, Text
 
 
 class Table(Strict):
-    """The release's CSV, and which of its columns mean what. Column names are the release's own."""
+    """The release's table (CSV, text list, spreadsheet, COCO or other JSON records) and which of its columns
+    mean what. Column names are the release's own."""
 
     file: str
-    """Path inside the release."""
+    """Path inside the release, or a pattern of several files with the same columns."""
     frame: str
-    """Column that names the frame: its path, its file name, or its file name without ending."""
+    """Column that names the frame: its path or the end of it, with or without ending. Several columns:
+    `{view}/{name}`."""
     subject: str | None = None
     label: str | None = None
     fold: str | None = None
@@ -24,7 +26,15 @@ class Table(Strict):
     split: str | None = None
     """Column of the official split."""
     join: dict[str, str] = {}
-    """Further CSV files of the release, joined on the `frame` column: file → its column of that name."""
+    """Further tables of the release, joined on the `frame` column: file → its column of that name."""
+    columns: list[str] = []
+    """Names of the columns where the file has no header."""
+    path_pattern: str | None = None
+    """Regular expression on the table's own path; its named groups become columns."""
+    only: dict[str, str] = {}
+    """Column → value of the rows that count; all others are left out."""
+    required: bool = True
+    """Whether the release is incomplete without it; if not, what it would say is unknown."""
 
 
 class Licence(Strict):
@@ -35,6 +45,8 @@ class Licence(Strict):
     """Whether images may be passed on; null: not known, treated as no."""
     derivatives: bool = True
     """Whether changed copies (extracted or cleaned frames) may be passed on."""
+    conditions: Text | None = None
+    """What passing on is bound to, in words."""
 
 
 class Sampling(Strict):
@@ -66,6 +78,8 @@ class Counts(Strict):
     files: Count | None = None
     """Files that hold frames: images, videos or volumes."""
     subjects: Count | None = None
+    frames: Count | None = None
+    """Frames of all videos or volumes, before sampling."""
     labels: dict[str, Count] = {}
     """Files of each label."""
 
@@ -97,16 +111,21 @@ class Dataset(Strict):
     """Patterns of the files that hold frames, relative to the release."""
     exclude: list[str] = []
     """Patterns of files that do not (masks, thumbnails)."""
-    masks: str | None = None
-    """Path of a frame's mask, with `{stem}`, `{folder}` and `{name}` of the frame's own path. A
-    regular expression can cut the stem: see `mask_stem`."""
+    masks: str | list[str] | None = None
+    """Path of a frame's mask, with `{stem}`, `{name}`, `{folder}` and `{parent}` (the folder above) of the
+    frame's own path; of several the first that exists. `mask_stem` can cut the stem."""
     mask_stem: str | None = None
     """Regular expression whose first group, found in the frame's stem, becomes `{stem}` in `masks`."""
     table: Table | None = None
     label_pattern: str | None = None
-    """Where no table says it: regular expression whose first group, found in the path, is the label."""
+    """Where no table says it: regular expression whose groups, found in the path, are the label; several
+    are joined by a hyphen."""
+    label_names: dict[str, str] = {}
+    """Label of the release → what it stands for, where the release writes a number or an abbreviation."""
     subject_pattern: str | None = None
     """Likewise for the subject. A frame without a subject is its own subject."""
+    split_pattern: str | None = None
+    """Likewise for the official split."""
     evaluation: bool = False
     """An evaluation set: left out of pretraining together with its duplicates."""
 

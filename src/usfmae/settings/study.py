@@ -39,6 +39,10 @@ class Corpus(Strict):
     """Keep the aspect ratio and pad with black, or stretch to the square."""
     crop: bool = True
     """Cut off the black border around the insonified area."""
+    cleaning: Literal["none", "published", "corrected"] = "none"
+    """Removal of burnt-in annotations: none, USF-MAE's published method, or strokes and graphics only."""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    """How a frame is brought to size: anti-aliased, or by the nearest pixel as USF-MAE does."""
     duplicates: Duplicates = Duplicates()
 
 
