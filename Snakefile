@@ -14,6 +14,7 @@ CONFIG = Path(workflow.basedir) / "config"
 
 
 configfile: CONFIG / "datasets.yaml"
+configfile: CONFIG / "openus46.yaml"
 configfile: CONFIG / "models.yaml"
 configfile: CONFIG / "recipes.yaml"
 configfile: CONFIG / "tasks.yaml"
@@ -49,6 +50,8 @@ localrules:
     track,
     fetch_dataset,
     sync_mlflow,
+    verify,
+    pin,
 
 
 rule all:
@@ -71,6 +74,24 @@ rule download:
         download_files(settings),
     message:
         "The datasets are available, or it is said why not"
+
+
+rule verify:
+    log:
+        "logs/download/verify.log",
+    message:
+        "Checking everything in resources/ against its checksum, offline"
+    script:
+        "workflow/scripts/verify_downloads.py"
+
+
+rule pin:
+    log:
+        "logs/download/pin.log",
+    message:
+        "Gathering the checksums of all downloads into config/checksums.lock"
+    script:
+        "workflow/scripts/pin_downloads.py"
 
 
 rule corpus:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from usfmae.corpus.cleaning import insonified_box, overlay_fraction, to_size
+from usfmae.corpus.cleaning import clean, insonified_box, overlay_fraction, to_size
 
 
 def speckle(height: int, width: int) -> np.ndarray:
@@ -83,6 +83,39 @@ def test_colour_doppler_is_an_overlay_by_its_area() -> None:
     assert overlay_fraction(frame) == 0
     frame[20:40, 50:100] = (200, 40, 20)
     assert overlay_fraction(frame) == pytest.approx(20 * 50 / (100 * 200))
+
+
+def test_without_cleaning_a_frame_stays_the_very_same() -> None:
+    frame = burnt_in(speckle(120, 160))
+    same, changed = clean(frame, "none")
+    assert same is frame
+    assert changed == 0
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_cleaning_returns_the_share_of_pixels_that_changed(colour: bool) -> None:
+    frame = burnt_in(np.minimum(speckle(300, 400), 180))
+    if colour:
+        frame = np.repeat(frame[..., None], 3, axis=-1)
+    before = frame.copy()
+    cleaned, changed = clean(frame, "corrected")
+    assert (frame == before).all()
+    assert cleaned.shape == frame.shape
+    assert cleaned.dtype == np.uint8
+    assert changed == (cleaned != frame).reshape(300, 400, -1).any(axis=-1).mean() > 0
+    assert overlay_fraction(cleaned) < 0.1 * overlay_fraction(frame)
+
+
+def test_an_unknown_cleaning_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'thorough' is unknown: none, published or corrected"):
+        clean(speckle(64, 64), "thorough")
+
+
+def test_nearest_takes_pixels_as_they_are_and_bilinear_mixes_them() -> None:
+    frame = np.where(np.random.default_rng(0).random((300, 250)) < 0.5, 0, 255).astype(np.uint8)
+    nearest = to_size(frame, 224, resize="squash", interpolation="nearest")
+    assert set(np.unique(nearest)) == {0, 255}
+    assert len(np.unique(to_size(frame, 224, resize="squash"))) > 100
 
 
 @pytest.mark.parametrize("shape", [(100, 200), (200, 100), (37, 211), (64, 64)])

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from usfmae.corpus import frames as module
+from usfmae.corpus import source as module
 from usfmae.corpus.audit import OVERLAY, audit
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.frames import COLUMNS, ArrayWriter, curate
-from usfmae.corpus.readers import Unreadable
+from usfmae.corpus.array_writer import ArrayWriter
+from usfmae.corpus.frames import curate
+from usfmae.corpus.readers import Frame, ReadOptions, Unreadable
+from usfmae.corpus.source import COLUMNS
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -165,9 +167,10 @@ def test_a_black_frame_is_dropped_as_blank(tmp_path: Path) -> None:
 def test_a_file_that_breaks_in_the_middle_keeps_the_frames_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def two_frames(path: Path) -> Any:
-        yield np.full((8, 8), 90, np.uint8) + np.arange(8, dtype=np.uint8) * 10
-        yield np.full((8, 8), 50, np.uint8) + np.arange(8, dtype=np.uint8) * 10
+    def two_frames(path: Path, options: ReadOptions) -> Any:
+        for index, level in enumerate((90, 50)):
+            pixels = np.full((8, 8), level, np.uint8) + np.arange(8, dtype=np.uint8) * 10
+            yield Frame(index, 3, pixels)
         raise Unreadable("cut off")
 
     (tmp_path / "video.png").touch()

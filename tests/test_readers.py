@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from usfmae.corpus.readers import Unreadable, grey, read_frames, read_mask
+from usfmae.corpus.readers import Unreadable, grey, read_frames, read_masks
 
 SAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
 GREY = (np.arange(48 * 64).reshape(48, 64) // 12).astype(np.uint8)  # every value of 0 to 255
@@ -20,8 +20,9 @@ COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)  # (48, 64, 3)
 
 def only_frame(path: Path) -> np.ndarray:
     (frame,) = read_frames(path)
-    assert frame.dtype == np.uint8
-    return frame
+    assert (frame.index, frame.in_source) == (0, 1)
+    assert frame.pixels.dtype == np.uint8
+    return frame.pixels
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff", "a.bmp", "A.PNG"])
@@ -71,7 +72,7 @@ def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
 def test_every_page_of_a_tiff_is_a_frame_in_order(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 20, 30)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert [int(frame[0, 0]) for frame in read_frames(tmp_path / "a.tif")] == [10, 20, 30]
+    assert [int(frame.pixels[0, 0]) for frame in read_frames(tmp_path / "a.tif")] == [10, 20, 30]
 
 
 def test_grey_follows_the_luma_of_bt_601() -> None:
@@ -83,7 +84,7 @@ def test_a_mask_is_the_union_of_what_is_not_zero(tmp_path: Path) -> None:
     levels = np.zeros((8, 8, 3), np.uint8)
     levels[1, 1], levels[2, 2, 1] = 255, 1
     Image.fromarray(levels).save(tmp_path / "mask.png")
-    mask = read_mask(tmp_path / "mask.png")
+    (mask,) = (frame.pixels for frame in read_masks(tmp_path / "mask.png"))
     assert mask.dtype == bool
     assert np.argwhere(mask).tolist() == [[1, 1], [2, 2]]
 
@@ -129,7 +130,7 @@ def test_a_file_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
 def test_a_broken_mask_is_told_apart_from_a_broken_frame(tmp_path: Path) -> None:
     (tmp_path / "m.png").touch()
     with pytest.raises(Unreadable, match=r"its mask m\.png: not an image file"):
-        read_mask(tmp_path / "m.png")
+        next(read_masks(tmp_path / "m.png"))
 
 
 # name, frames, shape
@@ -143,7 +144,7 @@ DICOM = [
 
 @pytest.mark.parametrize(("name", "count", "shape"), DICOM)
 def test_the_dicom_samples_are_read_frame_by_frame(name: str, count: int, shape: tuple[int, ...]) -> None:
-    frames = list(read_frames(SAMPLES / name))
+    frames = [frame.pixels for frame in read_frames(SAMPLES / name)]
     assert len(frames) == count
     assert {frame.shape for frame in frames} <= {shape, shape[:2]}
     assert frames[0].shape == shape
@@ -152,7 +153,7 @@ def test_the_dicom_samples_are_read_frame_by_frame(name: str, count: int, shape:
 
 
 def test_a_dicom_video_moves() -> None:
-    frames = list(read_frames(SAMPLES / "examples_ybr_color.dcm"))
+    frames = [frame.pixels for frame in read_frames(SAMPLES / "examples_ybr_color.dcm")]
     decoded = pydicom.dcmread(SAMPLES / "examples_ybr_color.dcm").pixel_array  # YBR, (30, 240, 320, 3)
     assert len({frame.tobytes() for frame in frames}) == len({frame.tobytes() for frame in decoded}) == 28
 
@@ -208,7 +209,7 @@ def test_real_files_are_read(real_data: Path, folder: str) -> None:
     files = [path for path in (real_data / folder).rglob("*") if path.suffix in (".png", ".dcm")]
     assert len(files) >= 4
     for path in files:
-        frame = next(read_frames(path))
+        frame = next(read_frames(path)).pixels
         assert frame.dtype == np.uint8
         assert frame.max() > 50
         assert min(frame.shape[:2]) >= 100

@@ -10,8 +10,9 @@ REPORT = ["results/report/report.html", "results/figures", "results/tables"]
 SYNCED = "results/mlflow/synced.json"
 RUN = "results/finetune/{task}/{model}/{recipe}/fraction-{fraction}/seed-{seed}/fold-{fold}"
 
-CURATED = "frames.npy masks.npy frames.parquet".split()
-AUDIT = "duplicates.parquet groups.parquet curation.csv".split()
+FRAMES = "frames.npy masks.npy frames.parquet".split()
+CURATED = [*FRAMES, "thumbnails.npy"]
+AUDIT = "duplicates.parquet groups.parquet overlaps.csv curation.csv availability.csv".split()
 AUDIT_FIGURES = "samples.png samples.pdf duplicates.png duplicates.pdf".split()
 PRETRAINED = "encoder.safetensors mae.safetensors history.parquet reconstructions.npz run.json".split()
 SPLIT = "folds.parquet folds.json".split()
@@ -35,16 +36,13 @@ def curation(corpus):
     return {**corpus.effective(), "datasets": [], "duplicates": {}}
 
 
-def corpora_of(settings):
-    """Corpora that the study's tasks and pretraining recipes use."""
-    names = [settings.tasks[task].corpus for task in settings.study.tasks]
-    names += [settings.recipes.pretrain[recipe].corpus for recipe in settings.pretrain_recipes()]
-    return list(dict.fromkeys(names))
+def datasets_of(settings):
+    """Datasets of all corpora of the study."""
+    return list(dict.fromkeys(d for c in settings.study_corpora() for d in settings.members(c)))
 
 
 def download_files(settings):
-    datasets = dict.fromkeys(d for c in corpora_of(settings) for d in settings.corpora[c].datasets)
-    return [f"resources/{dataset}/fetched.json" for dataset in datasets]
+    return [f"resources/{dataset}/fetched.json" for dataset in datasets_of(settings)]
 
 
 def curated_files(corpus, datasets, names=CURATED):
@@ -52,15 +50,15 @@ def curated_files(corpus, datasets, names=CURATED):
 
 
 def corpus_files(settings):
-    files = below([f"results/corpus/{name}" for name in corpora_of(settings)], AUDIT + AUDIT_FIGURES)
-    for name in corpora_of(settings):
-        files += curated_files(name, settings.corpora[name].datasets)
+    files = below([f"results/corpus/{name}" for name in settings.study_corpora()], AUDIT + AUDIT_FIGURES)
+    for name in settings.study_corpora():
+        files += curated_files(name, settings.members(name))
     return files
 
 
 def pretrain_datasets(settings, recipe):
     """Datasets of the corpus that a recipe pretrains on."""
-    return settings.corpora[settings.recipes.pretrain[recipe].corpus].datasets
+    return settings.members(settings.recipes.pretrain[recipe].corpus)
 
 
 def pretrain_files(settings):
@@ -87,7 +85,7 @@ def main_runs(settings, task):
 
 def task_frames(settings, task):
     """Curated files of a task's datasets."""
-    return curated_files(settings.tasks[task].corpus, settings.tasks[task].datasets)
+    return curated_files(settings.tasks[task].corpus, settings.tasks[task].datasets, FRAMES)
 
 
 def finetune_files(settings):

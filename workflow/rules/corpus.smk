@@ -5,6 +5,7 @@ rule curate_dataset:
     output:
         frames="results/corpus/{corpus}/{dataset}/frames.npy",
         masks="results/corpus/{corpus}/{dataset}/masks.npy",
+        thumbnails="results/corpus/{corpus}/{dataset}/thumbnails.npy",
         table="results/corpus/{corpus}/{dataset}/frames.parquet",
     log:
         "logs/corpus/{corpus}/{dataset}.log",
@@ -15,7 +16,10 @@ rule curate_dataset:
     resources:
         mem_mb=2000,
         runtime=240,
+    threads: 2
     params:
+        # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.
+        checkpoints="checkpoints/corpus/{corpus}/{dataset}",
         dataset=lambda w: settings.datasets[w.dataset].effective(),
         corpus=lambda w: curation(settings.corpora[w.corpus]),
         version=STAGE_VERSION["corpus"],
@@ -27,11 +31,14 @@ rule curate_dataset:
 
 rule audit_corpus:
     input:
-        lambda w: curated_files(w.corpus, settings.corpora[w.corpus].datasets),
+        curated=lambda w: curated_files(w.corpus, settings.members(w.corpus)),
+        fetched=lambda w: [f"resources/{d}/fetched.json" for d in settings.members(w.corpus)],
     output:
         duplicates="results/corpus/{corpus}/duplicates.parquet",
         groups="results/corpus/{corpus}/groups.parquet",
+        overlaps="results/corpus/{corpus}/overlaps.csv",
         curation="results/corpus/{corpus}/curation.csv",
+        availability="results/corpus/{corpus}/availability.csv",
         figures=expand("results/corpus/{{corpus}}/{name}", name=AUDIT_FIGURES),
     log:
         "logs/corpus/{corpus}/audit.log",
@@ -44,7 +51,8 @@ rule audit_corpus:
         runtime=60,
     params:
         corpus=lambda w: settings.corpora[w.corpus].effective(),
-        simulated=lambda w: settings.simulated(settings.corpora[w.corpus].datasets),
+        datasets=lambda w: settings.members(w.corpus),
+        simulated=lambda w: settings.simulated(settings.members(w.corpus)),
         version=STAGE_VERSION["corpus"],
     message:
         "Auditing corpus {wildcards.corpus} for duplicates"

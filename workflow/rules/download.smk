@@ -1,5 +1,19 @@
 # Makes each dataset's release available, and says what is there.
 from usfmae.corpus.download import listing_digest
+from usfmae.corpus.hosts import LOCAL
+
+
+onstart:
+    # Before the first byte: how much is needed, how much is free, and what does not fit.
+    wanted = {
+        d: settings.datasets[d]
+        for d in datasets_of(settings)
+        if not Path("resources", d, "fetched.json").exists()
+    }
+    if any(dataset.access.host not in LOCAL for dataset in wanted.values()):
+        from usfmae.corpus.space import space_text
+
+        print(space_text(wanted, Path("resources")))
 
 
 rule fetch_dataset:
@@ -16,8 +30,8 @@ rule fetch_dataset:
         runtime=600,
     params:
         access=lambda w: settings.datasets[w.dataset].access.effective(),
-        # A person's own folder: its listing, so that files placed there make this dataset alone stale.
-        listing=lambda w: listing_digest(settings.datasets[w.dataset]),
+        # What a person has put there: its listing, so that files placed there make this dataset alone stale.
+        listing=lambda w: listing_digest(settings.datasets[w.dataset], Path("resources", w.dataset)),
         version=STAGE_VERSION["download"],
     message:
         "Fetching {wildcards.dataset}"

@@ -14,6 +14,8 @@ with logged(snakemake.log[0]):
         settings.corpora[snakemake.wildcards.corpus],
         Path(snakemake.input[0]),
         Path(snakemake.output.table).parent,
+        workers=snakemake.threads,
+        checkpoints=Path(snakemake.params.checkpoints),
     )
     dropped = table["drop_reason"].dropna()
     print(f"{name}: {len(table) - len(dropped)} frames kept, {len(dropped)} dropped")

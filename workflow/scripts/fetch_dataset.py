@@ -8,7 +8,14 @@ from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
     name = snakemake.wildcards.dataset
-    dataset = settings_from(snakemake.config).datasets[name]
-    fetched = fetch(name, dataset, Path(snakemake.output[0]).parent)
+    settings = settings_from(snakemake.config)
+    fetched = fetch(
+        name,
+        settings.datasets[name],
+        Path(snakemake.output[0]).parent,
+        settings.download,
+        # Beside the workflow, not a parameter: a pin makes nothing stale.
+        lock=Path(snakemake.scriptdir).parents[1] / "config/checksums.lock",
+    )
     if fetched["status"] == "unavailable":
         print(f"{name} is unavailable: {fetched['reason']}")

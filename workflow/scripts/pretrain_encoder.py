@@ -12,7 +12,7 @@ with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
     settings, name = settings_from(snakemake.config), snakemake.wildcards.recipe
     recipe = settings.recipes.pretrain[name]
-    datasets = settings.corpora[recipe.corpus].datasets
+    datasets = settings.members(recipe.corpus)
     pretrain(
         name,
         recipe,

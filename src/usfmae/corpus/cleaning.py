@@ -1,11 +1,12 @@
-"""From a decoded frame to a curated one: crop to the insonified area, find overlays, bring to size."""
+"""From a decoded frame to a curated one: clean, crop to the insonified area, find overlays, bring to size."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
+from usfmae.corpus.annotations import COLOURED, above, colours, corrected_mask, published_mask
 from usfmae.corpus.readers import grey
 
 #: Grey value above which a pixel counts as insonified; scanners write black as 0 to about 8.
@@ -17,6 +18,29 @@ Box = tuple[int, int, int, int]
 """top, left, bottom, right in pixels; bottom and right are exclusive."""
 
 
+def clean(frame: np.ndarray, method: str) -> tuple[np.ndarray, float]:
+    """Frame without burnt-in annotations, and the share (0 to 1) of its pixels that changed.
+
+    `frame` is uint8 `(H, W)` or RGB `(H, W, 3)`; what is returned has the same shape. `method`: `none`;
+    `published`, USF-MAE's mask filled by Navier-Stokes inpainting; `corrected`, our mask filled by Telea's
+    method, which is faster. Both look 3 pixels around. What the masks are: `usfmae.corpus.annotations`.
+    """
+    if method == "none":
+        return frame, 0.0
+    if method == "published":
+        mask, inpainting = published_mask(frame), cv2.INPAINT_NS
+    elif method == "corrected":
+        mask, inpainting = corrected_mask(frame), cv2.INPAINT_TELEA
+    else:
+        raise ValueError(f"cleaning {method!r} is unknown: none, published or corrected")
+    if not mask.any():
+        return frame, 0.0
+    cleaned = cv2.inpaint(frame, mask, 3, inpainting)
+    change = cv2.absdiff(cleaned, frame)
+    changed = cv2.countNonZero(change if frame.ndim == 2 else colours(change)[0])
+    return cleaned, changed / mask.size
+
+
 def insonified_box(frame: np.ndarray) -> Box:
     """Bounding box of the largest bright region of a frame `(H, W)` or `(H, W, 3)`.
 
@@ -25,16 +49,17 @@ def insonified_box(frame: np.ndarray) -> Box:
     """
     image = grey(frame)
     height, width = image.shape
-    padded = np.pad(image, ((0, -height % 4), (0, -width % 4)))
-    cells = padded.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 4, 4)
-    bright = (cells > BLACK).mean(axis=(1, 3)) > 0.3  # (H/4, W/4)
-    closed = ndimage.binary_closing(np.pad(bright, 2), structure=np.ones((3, 3)), iterations=2)[2:-2, 2:-2]
-    regions, count = ndimage.label(closed)
-    if count == 0:
+    # 16 where bright, so that the mean over 4 x 4 is the number of bright pixels.
+    bright = cv2.threshold(image, BLACK, 16, cv2.THRESH_BINARY)[1]
+    padded = cv2.copyMakeBorder(bright, 0, -height % 4, 0, -width % 4, cv2.BORDER_CONSTANT, value=0)
+    counts = cv2.resize(padded, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)  # (H/4, W/4)
+    cells = cv2.copyMakeBorder((counts >= 5).astype(np.uint8), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(cells, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
+    count, _, regions, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    if count == 1:  # only the background
         return 0, 0, height, width
-    largest = 1 + int(np.argmax(ndimage.sum_labels(closed, regions, np.arange(1, count + 1))))
-    rows, columns = ndimage.find_objects(regions)[largest - 1]
-    box = (4 * rows.start, 4 * columns.start, min(4 * rows.stop, height), min(4 * columns.stop, width))
+    left, top, columns, rows, _ = (4 * int(v) for v in max(regions[1:], key=lambda r: r[cv2.CC_STAT_AREA]))
+    box = (top, left, min(top + rows, height), min(left + columns, width))
     area = (box[2] - box[0]) * (box[3] - box[1])
     return box if area >= SMALLEST_CROP * height * width else (0, 0, height, width)
 
@@ -45,27 +70,36 @@ def overlay_fraction(frame: np.ndarray) -> float:
     Speckle is blurred by the point-spread function, strokes are not: they are near the largest value
     and much brighter than their surroundings (white top-hat, 5 x 5).
     """
-    image = grey(frame).astype(np.int16)
-    opened = ndimage.grey_opening(image, size=(5, 5))
-    burnt_in = (image >= 230) & (image - opened > 120)
-    if frame.ndim == 3:
-        channels = frame.astype(np.int16)
-        burnt_in |= channels.max(axis=-1) - channels.min(axis=-1) > 60
-    return float(burnt_in.mean())
+    # Colour first: its arrays are free again before the others are made, which is four times as fast.
+    coloured = above(colours(frame)[1], COLOURED) if frame.ndim == 3 else None
+    image = grey(frame)
+    burnt_in = above(image, 229)
+    if cv2.countNonZero(burnt_in):  # most frames hold no such white
+        top_hat = cv2.morphologyEx(
+            image, cv2.MORPH_TOPHAT, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REFLECT
+        )
+        burnt_in &= above(top_hat, 120)
+    if coloured is not None:
+        burnt_in |= coloured
+    return cv2.countNonZero(burnt_in) / burnt_in.size
 
 
-def to_size(frame: np.ndarray, size: int, *, resize: str, is_mask: bool = False) -> np.ndarray:
+def to_size(
+    frame: np.ndarray, size: int, *, resize: str, interpolation: str = "bilinear", is_mask: bool = False
+) -> np.ndarray:
     """uint8 `(size, size)` or `(size, size, 3)`.
 
     `letterbox` keeps the aspect ratio and pads with black, centred; `squash` stretches. Frames are
-    resampled with an anti-aliased bilinear filter, masks (0 and 1) by nearest neighbour.
+    resampled with an anti-aliased `bilinear` filter or by the `nearest` pixel, masks (0 and 1) always by the
+    nearest.
     """
     height, width = frame.shape[:2]
     scale = size / max(height, width)
     new = (
         (size, size) if resize == "squash" else (max(1, round(height * scale)), max(1, round(width * scale)))
     )
-    method = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR
+    nearest = is_mask or interpolation == "nearest"
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     small = np.asarray(Image.fromarray(frame).resize((new[1], new[0]), method))
     if new == (size, size):
         return small

@@ -17,12 +17,9 @@ class Products:
     def __init__(self, settings: Settings, results: Path) -> None:
         self.settings, self.study, self.results = settings, settings.study, results
         self.titles = {model: settings.models[model].title for model in self.study.models}
-        tasks = [settings.tasks[task].corpus for task in self.study.tasks]
-        self.recipes = settings.pretrain_recipes()
-        recipes = [settings.recipes.pretrain[name].corpus for name in self.recipes]
-        self.corpora = list(dict.fromkeys([*tasks, *recipes]))
+        self.recipes, self.corpora = settings.pretrain_recipes(), settings.study_corpora()
         self.datasets = list(
-            dict.fromkeys(name for corpus in self.corpora for name in settings.corpora[corpus].datasets)
+            dict.fromkeys(name for corpus in self.corpora for name in settings.members(corpus))
         )
 
     def simulated(self, datasets: list[str]) -> set[str]:
@@ -31,7 +28,7 @@ class Products:
     def frames(self, corpus: str) -> dict[str, pd.DataFrame]:
         """`frames.parquet` of each dataset of a corpus that was curated."""
         tables = {}
-        for name in self.settings.corpora[corpus].datasets:
+        for name in self.settings.members(corpus):
             table = self.table("corpus", corpus, name, "frames.parquet")
             if table is not None:
                 tables[name] = table

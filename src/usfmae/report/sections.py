@@ -106,7 +106,7 @@ def pretraining_section(name: str, products: Products, exhibits: Exhibits) -> di
     """Loss, reconstructions and settings of a recipe."""
     recipe = products.settings.recipes.pretrain[name]
     folder, out = products.results / "pretrain" / name, exhibits.figures
-    simulated = bool(products.simulated(products.settings.corpora[recipe.corpus].datasets))
+    simulated = bool(products.simulated(products.settings.members(recipe.corpus)))
     parts: list[Table | Picture] = []
     history, run = products.table("pretrain", name, "history.parquet"), products.json(folder / "run.json")
     if history is not None:

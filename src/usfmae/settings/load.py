@@ -30,6 +30,17 @@ FILES: dict[str, type[BaseModel]] = {
 class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
     """All configuration files together."""
 
+    def members(self, corpus: str) -> list[str]:
+        """The datasets of a corpus whose kind of licence it uses."""
+        allowed = self.corpora[corpus].licences
+        return [name for name in self.corpora[corpus].datasets if self.datasets[name].licence.use in allowed]
+
+    def study_corpora(self) -> list[str]:
+        """Corpora that the study's tasks and pretraining recipes use, and those it names itself."""
+        names = [self.tasks[task].corpus for task in self.study.tasks]
+        names += [self.recipes.pretrain[recipe].corpus for recipe in self.pretrain_recipes()]
+        return list(dict.fromkeys([*names, *self.study.corpora]))
+
     def simulated(self, datasets: list[str]) -> list[str]:
         """Those of the datasets that are simulated."""
         return [name for name in datasets if self.datasets[name].simulated]
@@ -77,6 +88,9 @@ def settings_from(merged: dict[str, Any], files: Sequence[Path] = ()) -> Setting
             for path, kind, name, known in broken
         ]
         raise SettingsError("the configuration names what it does not define\n  " + "\n  ".join(lines))
+    closed = list(_closed_by_licence(settings))
+    if closed:
+        raise SettingsError("a task uses what its corpus leaves out\n  " + "\n  ".join(closed))
     leaks = list(_pretrained_on_its_test(settings))
     if leaks:
         raise SettingsError("a model would be pretrained on frames it is tested on\n  " + "\n  ".join(leaks))
@@ -221,12 +235,9 @@ def _broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[
         if key in s.study.tasks:
             add(["tasks", key, "corpus"], "corpus", task.corpus, s.corpora)
             members = s.corpora[task.corpus].datasets if task.corpus in s.corpora else []
-            add(
-                ["tasks", key, "datasets"],
-                f"dataset in corpus {task.corpus!r} called",
-                task.datasets,
-                members,
-            )
+            kind = f"dataset in corpus {task.corpus!r} called"
+            add(["tasks", key, "datasets"], kind, task.datasets, members)
+    add(["study", "corpora"], "corpus", s.study.corpora, s.corpora)
     add(["study", "pretrain"], "pretraining recipe", s.study.pretrain, s.recipes.pretrain)
     add(["study", "tasks"], "task", s.study.tasks, s.tasks)
     add(["study", "models"], "model", s.study.models, s.models)
@@ -241,6 +252,18 @@ def _broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[
             yield path, kind, name, list(known)
 
 
+def _closed_by_licence(s: Settings) -> Iterator[str]:
+    """A sentence for each dataset of a task whose licence its corpus does not use."""
+    for name in s.study.tasks:
+        task = s.tasks[name]
+        for dataset in set(task.datasets) - set(s.members(task.corpus)):
+            use = s.datasets[dataset].licence.use
+            yield (
+                f"tasks.{name}.datasets: the licence of {dataset} is {use!r}, which "
+                f"corpora.{task.corpus}.licences does not name: add it there if you may use the images"
+            )
+
+
 def _pretrained_on_its_test(s: Settings) -> Iterator[str]:
     """A sentence for each task, model and fold whose encoder has seen the fold's test frames."""
     for task_name in s.study.tasks:
@@ -249,7 +272,7 @@ def _pretrained_on_its_test(s: Settings) -> Iterator[str]:
             for fold in range(task.split.folds):
                 for name in s.pretrain_of(model, fold):
                     recipe = s.recipes.pretrain[name]
-                    shared = set(s.corpora[recipe.corpus].datasets) & set(task.datasets)
+                    shared = set(s.members(recipe.corpus)) & set(task.datasets)
                     left_out = recipe.leave_out
                     safe = left_out is not None and (left_out.task, left_out.fold) == (task_name, fold)
                     if recipe.evaluation_frames == "include" and shared and not safe:

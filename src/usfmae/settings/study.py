@@ -56,6 +56,8 @@ class Study(Strict):
     """Everything a run of the workflow makes."""
 
     title: Text
+    corpora: list[str] = []
+    """Corpora to make besides those that the tasks and pretraining recipes use."""
     pretrain: list[str] = []
     """Pretraining recipes."""
     tasks: list[str]

@@ -1,0 +1,143 @@
+"""Speed and memory of curation on real files, beside the bare decoder in the same run.
+
+    USFMAE_REAL_DATA=… python benchmarks/curation.py
+
+Prints a Markdown table. Speeds are frames for each second of processor time, which another job disturbs less
+than the clock, with one worker, best of three rounds in turn. The bare decoder is the library's own way to an
+array: Pillow, PyAV (to RGB), pydicom, SimpleITK, one thread each. Memory is the largest resident set of the
+job and of its worker, added.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded
+KINDS = {
+    "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still"),
+    "JPEG, 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still"),
+    "JPEG, original (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 1, "still"),
+    "video, AVI (POCUS)": ("pocus/pocus_videos/*/*.avi", 1, "video"),
+    "video, MP4 (POCUS)": ("pocus/pocus_videos/*/*.mp4", 1, "video"),
+    "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom"),
+    "volume, MHA and MHD (PLUS)": ("plus_us/TestImages/*.mh[ad]", 5, "volume"),
+}
+ROUNDS = 3
+
+
+def still(path: Path) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return int(np.asarray(image).ndim > 0)
+
+
+def video(path: Path) -> int:
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    count, reformatter = 0, VideoReformatter()
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for frame in container.decode(video=0):
+            reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            count += 1
+    return count
+
+
+def dicom(path: Path) -> int:
+    from pydicom.pixels import iter_pixels
+
+    return sum(1 for _ in iter_pixels(path))
+
+
+def volume(path: Path) -> int:
+    import SimpleITK as sitk
+
+    return len(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """User and system time of this process and of those that it waits for."""
+
+    def spent() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+    before = spent()
+    work()
+    return spent() - before
+
+
+def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
+    """Speeds and memory of one kind; run in a process of its own."""
+    from usfmae.corpus.frames import curate
+    from usfmae.settings.datasets import Dataset
+    from usfmae.settings.study import Corpus
+
+    decode = {"still": still, "video": video, "dicom": dicom, "volume": volume}[KINDS[kind][2]]
+    files = sorted(path for path in release.iterdir() if path.suffix not in (".raw", ".json"))
+    entry = {"title": "x", "anatomy": "x", "access": {"host": "folder"}, "licence": {"name": "x"}}
+    entry |= {"citation": "x", "exclude": ["*.raw"]}
+    dataset, corpus = Dataset.model_validate(entry), Corpus(datasets=["x"], size=224)
+    frames, bare, curated = 0, [], []
+    for round_number in range(ROUNDS):
+        started = time.monotonic()
+        frames = 0
+
+        def decode_all() -> None:
+            nonlocal frames
+            frames = sum(map(decode, files))
+
+        bare.append(processor_seconds(decode_all))
+        where = out / str(round_number)
+        fetched = release / "fetched.json"
+        curated.append(processor_seconds(lambda: curate("x", dataset, corpus, fetched, where, workers=1)))  # noqa: B023
+        print(f"{kind}: round {round_number + 1}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    memory = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {
+        "files": len(files),
+        "frames": frames,
+        "bare": frames / min(bare),
+        "curated": frames / min(curated),
+        "memory": sum(memory) / 1024,
+    }
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
+        return
+    data = Path(os.environ["USFMAE_REAL_DATA"])
+    print("| kind | files | frames | bare decoder | curation | share | memory |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for kind, (pattern, times, _) in KINDS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            release, out = Path(folder) / "release", Path(folder) / "out"
+            release.mkdir()
+            for number, path in enumerate(sorted(data.glob(pattern)) * times):
+                (release / f"{number:05d}{path.suffix}").symlink_to(path)
+            for path in data.glob(f"{pattern.rpartition('/')[0]}/*.raw"):  # values that an .mhd header names
+                (release / path.name).symlink_to(path)
+            (release / "fetched.json").write_text(json.dumps({"status": "available", "root": "."}))
+            command = [sys.executable, __file__, kind, str(release), str(out)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        print(
+            f"| {kind} | {found['files']:,} | {found['frames']:,} | {found['bare']:.0f} /s | "
+            f"{found['curated']:.0f} /s | {found['curated'] / found['bare']:.0%} | {found['memory']:.0f} MB |"
+        )
+
+
+if __name__ == "__main__":
+    main()

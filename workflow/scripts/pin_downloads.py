@@ -1,0 +1,10 @@
+"""Door to `usfmae.corpus.pins.gather`."""
+
+from pathlib import Path
+
+from usfmae.corpus.pins import gather
+from usfmae.progress import logged
+
+with logged(snakemake.log[0]):
+    lock = Path(snakemake.scriptdir).parents[1] / "config/checksums.lock"
+    print(f"{gather(Path('resources'), lock)} checksums in {lock}: commit it")

@@ -1,0 +1,13 @@
+"""Door to `usfmae.corpus.download.verify`."""
+
+import sys
+from pathlib import Path
+
+from usfmae.corpus.download import verify
+from usfmae.progress import logged
+
+with logged(snakemake.log[0]):
+    problems = verify(Path("resources"))
+    print("\n".join(problems) or "Everything in resources/ is as it was fetched.")
+    if problems:
+        sys.exit(f"{len(problems)} files differ. Delete resources/<dataset>/fetched.json to fetch one again.")
