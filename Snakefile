@@ -76,24 +76,6 @@ rule download:
         "The datasets are available, or it is said why not"
 
 
-rule verify:
-    log:
-        "logs/download/verify.log",
-    message:
-        "Checking everything in resources/ against its checksum, offline"
-    script:
-        "workflow/scripts/verify_downloads.py"
-
-
-rule pin:
-    log:
-        "logs/download/pin.log",
-    message:
-        "Gathering the checksums of all downloads into config/checksums.lock"
-    script:
-        "workflow/scripts/pin_downloads.py"
-
-
 rule corpus:
     input:
         corpus_files(settings),

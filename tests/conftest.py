@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The last line names what was not run, and why."""
-    not_run = [f"{report.nodeid.split('::')[-1]} ({report.longrepr[2]})" for report in _skipped(config)]
+    """The last line names what was not run, and why; the cases of one test are counted."""
+    named = [
+        (report.nodeid.split("::")[-1].partition("[")[0], report.longrepr[2]) for report in _skipped(config)
+    ]
+    not_run = [
+        f"{name}, {n} cases ({why})" if n > 1 else f"{name} ({why})"
+        for (name, why), n in Counter(named).items()
+    ]
     if not_run:
         print("\nnot run:", "; ".join(not_run))

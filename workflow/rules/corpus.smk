@@ -13,10 +13,10 @@ rule curate_dataset:
         "logs/corpus/{corpus}/{dataset}.tsv"
     conda:
         "../../envs/usfmae.yaml"
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=240,
-    threads: 2
     params:
         # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.
         checkpoints="checkpoints/corpus/{corpus}/{dataset}",

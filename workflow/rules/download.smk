@@ -37,3 +37,36 @@ rule fetch_dataset:
         "Fetching {wildcards.dataset}"
     script:
         "../scripts/fetch_dataset.py"
+
+
+# Without an output, so that it runs each time it is asked for.
+rule verify:
+    log:
+        "logs/download/verify.log",
+    benchmark:
+        "logs/download/verify.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=600,
+    message:
+        "Checking everything in resources/ against its checksums, offline"
+    script:
+        "../scripts/verify_downloads.py"
+
+
+rule pin:
+    log:
+        "logs/download/pin.log",
+    benchmark:
+        "logs/download/pin.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Gathering the checksums of all downloads into config/checksums.lock"
+    script:
+        "../scripts/pin_downloads.py"
