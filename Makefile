@@ -47,6 +47,7 @@ lock:
 		--extra test pyproject.toml --output-file envs/requirements-test.lock
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet \
 		--constraint envs/requirements-test.lock pyproject.toml --output-file envs/requirements.lock
+	sed -i "s/sha256 .*/sha256 $$(sha256sum envs/requirements.lock | cut -d' ' -f1)/" envs/usfmae.post-deploy.sh
 
 # After a change of the typed settings.
 schemas: .venv/installed

@@ -258,6 +258,17 @@ def test_seeds_are_averaged_before_folds_are_compared() -> None:
     assert tables["confusion"].query("role == 'test'").groupby("model")["frames"].sum().eq(96).all()
 
 
+def test_training_on_a_fraction_of_the_subjects_widens_the_corrected_interval() -> None:
+    def width(fraction: float) -> float:
+        summary = tables_of(predictions_of({"usfmae": 1.0}, CLASSES), fraction=fraction)["summary"]
+        row = summary.query("estimate == 'mean of folds' and metric == 'accuracy'").iloc[0]
+        return float(row["value"] - row["lower"])  # above, 1 cuts it
+
+    # 4 folds of 24 frames; of the 72 others a quarter validate. Variance: (1/4 + n_test / n_train) s².
+    factor = {fraction: (1 / 4 + 24 / (fraction * 54)) ** 0.5 for fraction in (1.0, 0.25)}
+    assert width(0.25) / width(1.0) == pytest.approx(factor[0.25] / factor[1.0], rel=0.02)
+
+
 def test_a_missing_reference_leaves_the_comparisons_empty() -> None:
     tables = tables_of(predictions_of({"resnet18": 0.5, "vit": 0.5}, CLASSES, holdout=0))
     assert tables["comparisons"].empty and list(tables["comparisons"].columns) == COMPARISON_COLUMNS

@@ -15,6 +15,7 @@ from fake_corpus import ENCODER, UNCHANGED, make_corpus, task, training
 from sklearn.metrics import roc_auc_score
 
 from usfmae.evaluation.folds import split_task
+from usfmae.evaluation.metrics import youden_threshold
 from usfmae.evaluation.splits import SplitError
 from usfmae.models.checkpoints import load_weights, save_weights
 from usfmae.models.classifiers import build_classifier
@@ -134,6 +135,16 @@ def test_the_history_and_the_record_agree_with_the_predictions(trained: Path, co
     assert record["outputs"]["/".join(("results", record["key"], "model.safetensors"))] == sha256(
         trained / "model.safetensors"
     )
+
+
+def test_the_record_decides_by_the_threshold_of_the_validation_frames(trained: Path) -> None:
+    predictions = pd.read_parquet(trained / "predictions.parquet")
+    of = dict(list(predictions.groupby("role")))
+    positive = of["validation"]["label"] == "cystic"
+    cut = youden_threshold(positive, of["validation"]["probability_cystic"])
+    test = of["test"][of["test"]["label"] == "cystic"]["probability_cystic"]
+    recorded = json.loads((trained / "run.json").read_text())["metrics"]
+    assert recorded["test_sensitivity"] == pytest.approx((test >= cut).mean())
 
 
 def predict(folder: Path, corpus: Path) -> np.ndarray:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from usfmae.corpus import source as module
+from usfmae.corpus.array_writer import ArrayWriter
 from usfmae.corpus.audit import OVERLAY, audit
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.array_writer import ArrayWriter
 from usfmae.corpus.frames import curate
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable
 from usfmae.corpus.source import COLUMNS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import subprocess
 import tomllib
@@ -188,6 +189,7 @@ def test_conda_and_apptainer_install_that_lock_on_one_python() -> None:
     environment = yaml.safe_load((ROOT / "envs/usfmae.yaml").read_text(encoding="utf-8"))
     image = (ROOT / "envs/usfmae.def").read_text(encoding="utf-8")
     by_conda = (ROOT / "envs/usfmae.post-deploy.sh").read_text(encoding="utf-8")
+    assert hashlib.sha256((ROOT / "envs/requirements.lock").read_bytes()).hexdigest() in by_conda
     for recipe in (by_conda, image):
         assert re.search(
             r"pip install .*--require-hashes -r \S*envs/requirements\.lock$", recipe, re.MULTILINE

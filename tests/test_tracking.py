@@ -167,6 +167,14 @@ def test_folds_are_children_of_a_run_with_their_mean_under_the_same_names(result
     assert mean.data.params["training.epochs"] == child.data.params["training.epochs"] == "3"
 
 
+def test_a_mean_counts_only_the_runs_of_the_study(results: Path) -> None:
+    kept = fold(results, "usfmae", 0).relative_to(results).as_posix()
+    sync(results, runs={kept})  # fold 1 was left by earlier settings
+    runs = runs_in(open_store(results))
+    assert runs[MEAN].data.metrics["test_auc"] == pytest.approx(0.8)
+    assert runs[MEAN].data.params["n_runs"] == "1"
+
+
 def test_a_figure_that_a_fold_lacks_has_no_mean(results: Path) -> None:
     write_run(fold(results, "usfmae", 0), "finetune", {"validation_loss": 0.6}, fold="0")
     sync(results)
