@@ -1,0 +1,282 @@
+"""A study's settings and everything in results/, made up: what the report is tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usfmae.evaluation.tables import statistics_tables
+from usfmae.record import write_json, write_table
+from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
+from usfmae.report.page import write_report
+from usfmae.report.panels import scorecam_panels
+from usfmae.settings import Settings, settings_from
+
+SIDE, FOLDS = 32, 4
+KIDNEY, NECK = ["normal", "dilation", "dysplastic"], ["normal", "hygroma"]
+TASKS = {"kidney": KIDNEY, "neck": NECK}
+SKILL = {"usfmae": 1.6, "vit_scratch": 1.2, "resnet18": 0.9}
+
+
+def study() -> Settings:
+    def dataset(title: str, anatomy: str) -> dict[str, Any]:
+        return {
+            "title": title,
+            "anatomy": anatomy,
+            "access": {"host": "simulated", "anatomy": anatomy, "subjects": {"normal": 5}},
+            "licence": {"name": "CC0-1.0", "use": "open", "redistribution": True},
+            "citation": f"The simulator of this project, {anatomy}.",
+        }
+
+    def task(name: str, split: dict[str, Any]) -> dict[str, Any]:
+        classes = TASKS[name]
+        return {
+            "title": f"{name.capitalize()} <frames>",
+            "corpus": "demo",
+            "datasets": [name],
+            "classes": {each: [each] for each in classes},
+            "positive": "hygroma" if name == "neck" else None,
+            "split": {"kind": "grouped", "folds": FOLDS, **split},
+            "notes": "Angles & depths differ." if name == "neck" else "",
+        }
+
+    training = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001}
+    vit = {"encoder": "tiny"}
+    merged = {
+        "study": {
+            "title": "A study made for a test",
+            "pretrain": ["mae"],
+            "tasks": ["kidney", "neck"],
+            "models": ["usfmae", "vit_scratch", "resnet18", "imagenet"],
+            "reference": "usfmae",
+            "recipe": "standard",
+            "explain": {"recipe": "scorecam", "models": ["usfmae", "imagenet"]},
+        },
+        "corpora": {"demo": {"datasets": ["kidney", "neck", "scans"], "size": SIDE}},
+        "datasets": {
+            "kidney": dataset("Simulated kidneys", "kidney"),
+            "neck": dataset("Simulated necks", "neck"),
+            "scans": dataset("DICOM samples", "breast")
+            | {"access": {"host": "package", "package": "pydicom", "folder": "data"}},
+        },
+        "encoders": {"tiny": {"width": 64, "depth": 2, "heads": 2, "patch_size": 8}},
+        "models": {
+            "usfmae": vit | {"title": "USF-MAE (demo)", "weights": "pretrain", "pretrain": "mae"},
+            "vit_scratch": vit | {"title": "ViT from scratch"},
+            "resnet18": {"title": "ResNet-18 from scratch", "timm": "resnet18"},
+            "imagenet": {"title": "DenseNet-169 from scratch", "timm": "densenet169"},
+        },
+        "recipes": {
+            "pretrain": {
+                "mae": {
+                    "title": "MAE, demo",
+                    "encoder": "tiny",
+                    "corpus": "demo",
+                    "decoder_width": 32,
+                    "decoder_depth": 1,
+                    "decoder_heads": 1,
+                    "training": training,
+                }
+            },
+            "finetune": {"standard": {"title": "All weights", "training": training}},
+            "explain": {"scorecam": {"title": "Score-CAM"}},
+        },
+        "tasks": {"kidney": task("kidney", {"holdout": 0.25}), "neck": task("neck", {})},
+        "statistics": {"resamples": 100},
+    }
+    return settings_from(merged, [])
+
+
+def fill(results: Path) -> None:
+    """The products of all stages, with random numbers."""
+    settings, generator = study(), np.random.default_rng(0)
+    corpus = results / "corpus" / "demo"
+    for name, classes in {**TASKS, "scans": [None]}.items():
+        write_corpus(corpus / name, classes, generator)
+    write_table(corpus / "duplicates.parquet", duplicates())
+    write_table(
+        corpus / "curation.csv",
+        pd.DataFrame({"dataset": ["kidney"], "finding": ["dropped: unreadable"], "frames": [1]}),
+    )
+    corpus_samples(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "samples")
+    duplicate_pairs(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "duplicates")
+    write_pretraining(results / "pretrain" / "mae", generator)
+    for name, classes in TASKS.items():
+        task = settings.tasks[name]
+        predictions = write_finetuning(results / "finetune" / name, name, classes, generator)
+        found = statistics_tables(
+            predictions,
+            classes=classes,
+            positive=task.positive,
+            primary=task.metric,
+            resamples=100,
+            seed=0,
+            reference="usfmae",
+        )
+        for each in ("fold_metrics", "summary", "comparisons", "confusion"):
+            write_table(results / "statistics" / name / f"{each}.csv", found[each])
+        write_table(results / "statistics" / name / "roc.parquet", found["roc"])
+    write_explanation(results / "explain" / "neck" / "usfmae", generator)
+
+
+def frame(generator: np.random.Generator, n: int) -> np.ndarray:
+    return generator.rayleigh(60, (n, SIDE, SIDE)).clip(0, 255).astype(np.uint8)
+
+
+def write_corpus(folder: Path, classes: list[Any], generator: np.random.Generator) -> None:
+    n = 40
+    table = pd.DataFrame(
+        {
+            "frame_id": [f"{folder.name}/{i:02}.png#0" for i in range(n)],
+            "subject": [f"{folder.name}/{i // 4}" for i in range(n)],
+            "label": pd.array([classes[i // 4 % len(classes)] for i in range(n)], dtype="string"),
+            "has_mask": True,
+            "drop_reason": pd.array([*[None] * (n - 1), "unreadable: cut off"], dtype="string"),
+        }
+    )
+    folder.mkdir(parents=True)
+    np.save(folder / "frames.npy", frame(generator, n - 1))
+    write_table(folder / "frames.parquet", table)
+
+
+def duplicates() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "frame_a": ["kidney/00.png#0", "kidney/01.png#0"],
+            "frame_b": ["kidney/09.png#0", "kidney/02.png#0"],
+            "kind": ["exact", "near"],
+            "hamming": [0, 4],
+            "correlation": [1.0, 0.97],
+            "across_subjects": [True, False],
+            "labels_differ": [True, False],
+        }
+    )
+
+
+def history(generator: np.random.Generator) -> pd.DataFrame:
+    loss = np.linspace(1, 0.4, 6) + generator.normal(0, 0.03, 6)
+    return pd.DataFrame(
+        {
+            "epoch": range(6),
+            "train_loss": loss,
+            "validation_loss": loss + 0.05,
+            "validation_score": 1 - loss / 2,
+        }
+    )
+
+
+def record(folder: Path, stage: str) -> None:
+    write_json(
+        folder / "run.json",
+        {
+            "stage": stage,
+            "counts": {"train": 30, "validation": 5},
+            "environment": {
+                "python": "3.11.9",
+                "packages": {"torch": "2.14.0"},
+                "processor": "A processor",
+                "cores": 2,
+                "device": "cpu",
+            },
+            "git": {"commit": "0123abc", "clean": True},
+            "seconds": 61.5,
+            "peak_memory_mb": 512.0,
+        },
+    )
+
+
+def write_pretraining(folder: Path, generator: np.random.Generator) -> None:
+    record(folder, "pretrain")
+    write_table(folder / "history.parquet", history(generator))
+    original = frame(generator, 8).astype(np.float32) / 255
+    masked = original.copy()
+    masked[:, :16, 8:24] = -1
+    np.savez(folder / "reconstructions.npz", original=original, masked=masked, reconstructed=original * 0.9)
+
+
+def write_finetuning(
+    folder: Path, name: str, classes: list[str], generator: np.random.Generator
+) -> pd.DataFrame:
+    """Writes runs and splits of one task; returns the rows of all runs as the statistics stage reads them."""
+    n = 96
+    code = np.arange(n) // 4 % len(classes)
+    frames = pd.DataFrame(
+        {
+            "frame_id": [f"{name}/{i:02}.png#0" for i in range(n)],
+            "subject": [f"{name}/{i // 4}" for i in range(n)],
+            "group": [f"{name}/{i // 4}" for i in range(n)],
+            "label": np.array(classes)[code],
+        }
+    )
+    part = np.arange(n) // (4 * len(classes)) % (FOLDS + (name == "kidney"))  # the last part is the hold-out
+    splits, runs = [], []
+    for fold in range(FOLDS):
+        role = np.select(
+            [part == FOLDS, part == fold, part == (fold + 1) % FOLDS],
+            ["holdout", "test", "validation"],
+            "train",
+        )
+        splits.append(frames.assign(fold=fold, role=role))
+        for model, skill in SKILL.items():
+            logits = generator.normal(0, 1, (n, len(classes))) + skill * np.eye(len(classes))[code]
+            probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            rows = frames.assign(
+                role=role, **{f"probability_{c}": probability[:, i] for i, c in enumerate(classes)}
+            )
+            rows = rows[rows["role"] != "train"]
+            run = folder / model / "standard" / "fraction-1" / "seed-0" / f"fold-{fold}"
+            record(run, "finetune")
+            write_table(run / "history.parquet", history(generator))
+            write_table(run / "predictions.parquet", rows)
+            runs.append(rows.assign(model=model, seed=0, fold=fold))
+    write_table(folder / "folds.parquet", pd.concat(splits))
+    write_json(folder / "folds.json", {"classes": classes, "counts": {}, "unlabelled": 2, "leaks": 0})
+    return pd.concat(runs, ignore_index=True)
+
+
+def write_explanation(folder: Path, generator: np.random.Generator) -> None:
+    n = 6
+    record(folder, "explain")
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    np.save(folder / "maps.npy", np.repeat(np.exp(-4 * (y**2 + x**2))[None], n, axis=0).astype(np.float32))
+    np.save(folder / "inputs.npy", frame(generator, n))
+    masks = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
+    masks[1:, 10:22, 12:24] = 1
+    np.save(folder / "masks.npy", masks)
+    selection = pd.DataFrame(
+        {
+            "frame_id": [f"neck/{i:02}.png#0" for i in range(n)],
+            "subject": [f"neck/{i}" for i in range(n)],
+            "label": ["normal", "hygroma"] * 3,
+            "predicted": ["normal"] * 3 + ["hygroma"] * 3,
+            "target": ["normal"] * 3 + ["hygroma"] * 3,
+            "score": np.linspace(0.9, 0.6, n),
+            "outcome": ["correct", "wrong", "correct", "correct", "wrong", "correct"],
+            "has_mask": masks.any(axis=(1, 2)),
+            "shown": [True, True, True, False, False, True],
+        }
+    )
+    write_table(folder / "selection.parquet", selection)
+    faithfulness = pd.DataFrame(
+        {
+            "measure": ["pointing game", "deletion AUC"],
+            "value": [0.6, 0.3],
+            "lower": [0.2, np.nan],
+            "upper": [0.9, np.nan],
+            "n_frames": [5, 6],
+            "baseline": [0.5, 0.4],
+            "note": ["1 is best", "low is good"],
+        }
+    )
+    write_table(folder / "faithfulness.csv", faithfulness)
+    scorecam_panels(folder, folder / "panels", simulated=True, title="USF-MAE (demo), neck")
+
+
+def write(root: Path, settings: Settings | None = None) -> str:
+    results = root / "results"
+    page = results / "report" / "report.html"
+    write_report(settings or study(), results, page, results / "figures", results / "tables")
+    return page.read_text(encoding="utf-8")
