@@ -1,4 +1,4 @@
-"""Cleaning: the crop finds the insonified area, overlays are measured, and size keeps what is seen."""
+"""Cleaning: the crop finds the insonified area, and overlays are measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from usfmae.corpus.cleaning import clean, insonified_box, overlay_fraction, to_size
+from usfmae.corpus.cleaning import clean, insonified_box, overlay_fraction
+from usfmae.corpus.readers import grey
 
 
 def speckle(height: int, width: int) -> np.ndarray:
@@ -111,42 +112,12 @@ def test_an_unknown_cleaning_is_refused_with_the_known_ones() -> None:
         clean(speckle(64, 64), "thorough")
 
 
-def test_nearest_takes_pixels_as_they_are_and_bilinear_mixes_them() -> None:
-    frame = np.where(np.random.default_rng(0).random((300, 250)) < 0.5, 0, 255).astype(np.uint8)
-    nearest = to_size(frame, 224, resize="squash", interpolation="nearest")
-    assert set(np.unique(nearest)) == {0, 255}
-    assert len(np.unique(to_size(frame, 224, resize="squash"))) > 100
-
-
-@pytest.mark.parametrize("shape", [(100, 200), (200, 100), (37, 211), (64, 64)])
-def test_a_letterbox_keeps_the_aspect_ratio_and_pads_with_black(shape: tuple[int, int]) -> None:
-    out = to_size(np.full(shape, 255, np.uint8), 64, resize="letterbox")
-    rows, columns = (out > 0).any(axis=1), (out > 0).any(axis=0)
-    assert out.shape == (64, 64)
-    assert rows.sum() == max(1, round(shape[0] * 64 / max(shape)))
-    assert columns.sum() == max(1, round(shape[1] * 64 / max(shape)))
-    assert abs(int(np.argmax(rows)) - int(np.argmax(rows[::-1]))) <= 1  # centred
-    assert abs(int(np.argmax(columns)) - int(np.argmax(columns[::-1]))) <= 1
-
-
-def test_a_squash_fills_the_square() -> None:
-    assert (to_size(np.full((30, 90, 3), 255, np.uint8), 64, resize="squash") == 255).all()
-
-
-@pytest.mark.parametrize("resize", ["letterbox", "squash"])
-def test_a_mask_stays_0_and_1_and_on_its_structure(resize: str) -> None:
-    y, x = np.mgrid[:150, :240]
-    mask = (np.hypot(x - 150, y - 60) < 35).astype(np.uint8)
-    frame = mask * np.uint8(200)
-    small_mask = to_size(mask, 64, resize=resize, is_mask=True)
-    small_frame = to_size(frame, 64, resize=resize)
-    assert set(np.unique(small_mask)) == {0, 1}
-    both = ((small_frame > 100) & (small_mask == 1)).sum()
-    either = ((small_frame > 100) | (small_mask == 1)).sum()
-    assert both / either > 0.9
-
-
-def test_shrinking_does_not_turn_fine_stripes_into_coarse_ones() -> None:
-    stripes = np.zeros((256, 256), np.uint8)
-    stripes[:, ::2] = 200
-    assert np.ptp(to_size(stripes, 64, resize="letterbox").astype(int)) < 20
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_frame_that_is_grey_already_need_not_be_made_grey_again(colour: bool) -> None:
+    frame = burnt_in(np.minimum(speckle(120, 160), 180))
+    if colour:
+        frame = np.repeat(frame[..., None], 3, axis=-1)
+        frame[20:40, 50:100] = (200, 40, 20)
+    image = grey(frame)
+    assert overlay_fraction(frame, image) == overlay_fraction(frame) > 0
+    assert insonified_box(frame) == insonified_box(image)

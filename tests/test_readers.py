@@ -32,6 +32,20 @@ def test_a_lossless_image_is_read_as_it_is(tmp_path: Path, name: str, picture: n
     np.testing.assert_array_equal(only_frame(tmp_path / name), picture)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (31, 37), (31, 37, 3), (2100, 2001), (2100, 2001, 3)])
+def test_images_of_any_size_are_read_without_shifts(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)  # the last is above 16 MB
+    Image.fromarray(picture).save(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(only_frame(tmp_path / "a.bmp"), picture)
+
+
+def test_grey_but_for_one_pixel_is_colour(tmp_path: Path) -> None:
+    picture = np.repeat(GREY[..., None], 3, axis=-1)
+    picture[17, 5, 2] ^= 1
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(only_frame(tmp_path / "a.png"), picture)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
 def test_grey_saved_in_another_mode_is_read_as_grey(tmp_path: Path, mode: str) -> None:
     Image.fromarray(GREY).convert(mode).save(tmp_path / "a.png")

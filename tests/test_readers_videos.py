@@ -10,8 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
-from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, read_frames
+from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, read_frames, videos
 from usfmae.settings.datasets import Sampling
 
 # ending, encoder, pixel format
@@ -108,6 +109,19 @@ def test_the_brightness_of_a_grey_video_is_kept(tmp_path: Path) -> None:
         pictures = [np.full((64, 96, 3), level, np.uint8) for level in levels]
         frames = list(read_frames(write(tmp_path / name, pictures, encoder, layout)))
         np.testing.assert_allclose([frame.pixels.mean() for frame in frames], levels, atol=3)
+
+
+@pytest.mark.parametrize("layout", ["yuv420p", "yuvj420p", "yuv444p"])
+def test_the_grey_of_a_video_is_what_ffmpeg_makes_of_it(layout: str) -> None:
+    frame = av.VideoFrame(256, 34, layout)
+    for plane in frame.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    luma = np.zeros((34, frame.planes[0].line_size), np.uint8)
+    luma[:, :256] = np.arange(256)
+    frame.planes[0].update(luma.tobytes())
+    pixels = videos._pixels(frame, VideoReformatter())
+    np.testing.assert_array_equal(pixels, VideoReformatter().reformat(frame, format="gray").to_ndarray())
+    assert pixels[0, 200] == (200 if layout == "yuvj420p" else round((200 - 16) * 255 / 219))
 
 
 def test_a_wrong_number_of_frames_in_the_header_is_not_believed(tmp_path: Path) -> None:

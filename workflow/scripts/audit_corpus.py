@@ -1,17 +1,22 @@
-"""Door to `usfmae.corpus.duplicates` and the corpus figures."""
+"""Door to `usfmae.corpus.audit` and the corpus figures."""
 
 from pathlib import Path
 
 from usfmae.corpus.audit import audit
+from usfmae.corpus.availability import availability
 from usfmae.progress import logged
+from usfmae.record import write_table
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
 from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
-    settings = settings_from(snakemake.config)
-    corpus = settings.corpora[snakemake.wildcards.corpus]
-    simulated = set(settings.simulated(corpus.datasets))
+    settings, name = settings_from(snakemake.config), snakemake.wildcards.corpus
+    named, members = settings.corpora[name].datasets, settings.members(name)
+    simulated = set(settings.simulated(members))
     folder = Path(snakemake.output.groups).parent
-    audit(corpus, folder)
-    corpus_samples(folder, corpus.datasets, simulated, folder / "samples")
-    duplicate_pairs(folder, corpus.datasets, simulated, folder / "duplicates")
+    entries = {dataset: settings.datasets[dataset] for dataset in named}
+    expected = {dataset: entries[dataset].overlaps for dataset in members}
+    audit(settings.corpora[name].model_copy(update={"datasets": members}), folder, expected)
+    write_table(folder / "availability.csv", availability(entries, members, folder, Path("resources")))
+    corpus_samples(folder, members, simulated, folder / "samples")
+    duplicate_pairs(folder, members, simulated, folder / "duplicates")

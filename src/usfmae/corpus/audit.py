@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.duplicates import find_pairs, groups
+from usfmae.corpus.duplicates import find_pairs
+from usfmae.corpus.groups import groups
+from usfmae.corpus.overlaps import overlaps
 from usfmae.record import write_table
 from usfmae.settings.study import Corpus
 
@@ -15,18 +19,35 @@ from usfmae.settings.study import Corpus
 OVERLAY = 0.001
 
 
-def audit(corpus: Corpus, folder: Path) -> None:
-    """Writes `duplicates.parquet`, `groups.parquet` and `curation.csv` into `folder`, which holds the
-    curated datasets. Raises ValueError where frames and table of a dataset do not match."""
+def audit(corpus: Corpus, folder: Path, expected: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    """Writes `duplicates.parquet`, `groups.parquet`, `overlaps.csv` and `curation.csv` into `folder`, which
+    holds the curated datasets.
+
+    `expected`: dataset → other dataset → what the registry says of frames they share. Raises ValueError where
+    the files of a dataset do not match.
+    """
     folders = [folder / dataset for dataset in corpus.datasets]
     table, frames = read_corpus(folders)
-    pairs = find_pairs(table, frames, corpus.duplicates)
+    letterboxed = corpus.resize == "letterbox"
+    pairs = find_pairs(table, frames, read_thumbnails(folders), corpus.duplicates, letterboxed=letterboxed)
     write_table(folder / "duplicates.parquet", pairs)
     write_table(folder / "groups.parquet", groups(table, pairs))
+    write_table(folder / "overlaps.csv", overlaps(table, pairs, expected or {}))
     everything = pd.concat(
         [pd.read_parquet(f / "frames.parquet").assign(dataset=f.name) for f in folders], ignore_index=True
     )
     write_table(folder / "curation.csv", findings(everything, pairs, corpus.datasets))
+
+
+def read_thumbnails(folders: list[Path]) -> np.ndarray:
+    """uint8 (N, 32, 32): the thumbnails of several curated datasets, in the order of `read_corpus`."""
+    parts = []
+    for folder in folders:
+        parts.append(np.load(folder / "thumbnails.npy", mmap_mode="r"))
+        count = len(np.load(folder / "frames.npy", mmap_mode="r"))
+        if len(parts[-1]) != count:
+            raise ValueError(f"{folder}: {len(parts[-1])} thumbnails but {count} frames: curate it again")
+    return np.concatenate(parts)
 
 
 def findings(table: pd.DataFrame, pairs: pd.DataFrame, datasets: list[str]) -> pd.DataFrame:

@@ -1,13 +1,13 @@
-"""From a decoded frame to a curated one: clean, crop to the insonified area, find overlays, bring to size."""
+"""What of a decoded frame is image: clean it, find the insonified area, measure overlays."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from usfmae.corpus.annotations import COLOURED, above, colours, corrected_mask, published_mask
 from usfmae.corpus.readers import grey
+from usfmae.corpus.resampling import halved
 
 #: Grey value above which a pixel counts as insonified; scanners write black as 0 to about 8.
 BLACK = 8
@@ -52,27 +52,35 @@ def insonified_box(frame: np.ndarray) -> Box:
     # 16 where bright, so that the mean over 4 x 4 is the number of bright pixels.
     bright = cv2.threshold(image, BLACK, 16, cv2.THRESH_BINARY)[1]
     padded = cv2.copyMakeBorder(bright, 0, -height % 4, 0, -width % 4, cv2.BORDER_CONSTANT, value=0)
-    counts = cv2.resize(padded, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)  # (H/4, W/4)
-    cells = cv2.copyMakeBorder((counts >= 5).astype(np.uint8), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=0)
+    rows, columns = padded.shape[0] // 4, padded.shape[1] // 4
+    counts = cv2.resize(halved(padded, 2 * rows, 2 * columns), (columns, rows), interpolation=cv2.INTER_AREA)
+    cells = cv2.threshold(counts, 4, 1, cv2.THRESH_BINARY)[1]
+    cells = cv2.copyMakeBorder(cells, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=0)
     closed = cv2.morphologyEx(cells, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
-    count, _, regions, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    # Without OpenCV's statistics of the regions, which take three times as long as the regions.
+    count, regions = cv2.connectedComponents(closed, connectivity=4)
     if count == 1:  # only the background
         return 0, 0, height, width
-    left, top, columns, rows, _ = (4 * int(v) for v in max(regions[1:], key=lambda r: r[cv2.CC_STAT_AREA]))
+    if count > 2:
+        largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
+        closed = (regions == largest).view(np.uint8)
+    left, top, columns, rows = (4 * side for side in cv2.boundingRect(closed))
     box = (top, left, min(top + rows, height), min(left + columns, width))
     area = (box[2] - box[0]) * (box[3] - box[1])
     return box if area >= SMALLEST_CROP * height * width else (0, 0, height, width)
 
 
-def overlay_fraction(frame: np.ndarray) -> float:
+def overlay_fraction(frame: np.ndarray, image: np.ndarray | None = None) -> float:
     """Share of pixels (0 to 1) that look burnt in: thin white strokes (text, calipers) or colour.
 
-    Speckle is blurred by the point-spread function, strokes are not: they are near the largest value
-    and much brighter than their surroundings (white top-hat, 5 x 5).
+    `image` is the frame in grey, for who has it already. Speckle is blurred by the point-spread function,
+    strokes are not: they are near the largest value and much brighter than their surroundings (white top-hat,
+    5 x 5).
     """
     # Colour first: its arrays are free again before the others are made, which is four times as fast.
-    coloured = above(colours(frame)[1], COLOURED) if frame.ndim == 3 else None
-    image = grey(frame)
+    # Its channels are split much faster where they lie without gaps.
+    coloured = above(colours(np.ascontiguousarray(frame))[1], COLOURED) if frame.ndim == 3 else None
+    image = grey(frame) if image is None else image
     burnt_in = above(image, 229)
     if cv2.countNonZero(burnt_in):  # most frames hold no such white
         top_hat = cv2.morphologyEx(
@@ -82,28 +90,3 @@ def overlay_fraction(frame: np.ndarray) -> float:
     if coloured is not None:
         burnt_in |= coloured
     return cv2.countNonZero(burnt_in) / burnt_in.size
-
-
-def to_size(
-    frame: np.ndarray, size: int, *, resize: str, interpolation: str = "bilinear", is_mask: bool = False
-) -> np.ndarray:
-    """uint8 `(size, size)` or `(size, size, 3)`.
-
-    `letterbox` keeps the aspect ratio and pads with black, centred; `squash` stretches. Frames are
-    resampled with an anti-aliased `bilinear` filter or by the `nearest` pixel, masks (0 and 1) always by the
-    nearest.
-    """
-    height, width = frame.shape[:2]
-    scale = size / max(height, width)
-    new = (
-        (size, size) if resize == "squash" else (max(1, round(height * scale)), max(1, round(width * scale)))
-    )
-    nearest = is_mask or interpolation == "nearest"
-    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    small = np.asarray(Image.fromarray(frame).resize((new[1], new[0]), method))
-    if new == (size, size):
-        return small
-    out = np.zeros((size, size, *frame.shape[2:]), dtype=np.uint8)
-    top, left = (size - new[0]) // 2, (size - new[1]) // 2
-    out[top : top + new[0], left : left + new[1]] = small
-    return out

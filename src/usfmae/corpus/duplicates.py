@@ -1,129 +1,136 @@
-"""The audit of a corpus: which frames are the same picture, and what may therefore never be split."""
+"""The pairs of frames that show the same picture: candidates, then evidence."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 import pandas as pd
-from scipy.ndimage import gaussian_filter, minimum_filter
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from usfmae.corpus.cleaning import BLACK
+from usfmae.corpus.candidates import by_descriptor, by_embedding, by_hash, unordered
+from usfmae.corpus.descriptors import oriented_hashes
+from usfmae.corpus.verification import SIDE, least_correlation, verify
 from usfmae.settings.study import Duplicates
 
-#: Rows compared with all others at once: 1,024 x 370,000 differences of 64 bits take 3 GB at most.
-BLOCK = 1024
-#: Pixels by which two curated frames of one picture may be shifted, because their crops differ.
-SHIFT = 8
-PAIR_COLUMNS = ["frame_a", "frame_b", "kind", "hamming", "correlation", "across_subjects", "labels_differ"]
+PAIR_COLUMNS = {
+    "frame_a": "str",
+    "frame_b": "str",
+    "kind": "str",
+    "hamming": "int64",
+    "correlation": "float64",
+    "distance": "float64",
+    "orientation": "int64",
+    "scale": "float64",
+    "across_subjects": "bool",
+    "labels_differ": "bool",
+}
+#: Up to so many frames with equal pixels every pair is listed; beyond, each with the first.
+ALL_PAIRS = 5
 
 
-def find_pairs(table: pd.DataFrame, frames: list[np.ndarray], settings: Duplicates) -> pd.DataFrame:
+def find_pairs(
+    table: pd.DataFrame,
+    frames: list[np.ndarray],
+    thumbnails: np.ndarray,
+    settings: Duplicates,
+    *,
+    letterboxed: bool = True,
+    embeddings: np.ndarray | None = None,
+) -> pd.DataFrame:
     """A row a pair of frames that show the same picture; see docs/contracts.md.
 
-    Exact: the decoded pixels are equal. Near: perceptual hashes within `settings.hamming` bits, the
-    second frame also mirrored, and the frames' fine detail correlates at least `settings.correlation`.
+    Exact: the decoded pixels are equal. Near: frames of two subjects whose descriptors, perceptual hashes or
+    `embeddings` are neighbours in any of 8 orientations, and whose fine detail correlates at least
+    `settings.correlation` once they are aligned. Frames of one subject are never split, so a near copy among
+    them is not looked for; below 128 px more than `settings.correlation` is asked for.
+
+    `table` and `frames` are those of `read_corpus`, of one corpus or of several put together; `thumbnails`
+    is uint8 (N, 32, 32), `embeddings` float (N, D), a row a row of the table. `letterboxed`: the crops lie in
+    their frames between black bars, in their own aspect ratio.
     """
-    hashes = _hashes(table["phash"])
-    mirrored = _hashes(table["phash_mirrored"])
-    first, second, bits, flipped = _near(hashes, mirrored, settings.hamming)
-    digests = table["pixel_sha256"].to_numpy(dtype=str)
-    subjects = table["subject"].to_numpy(dtype=str)
-    labels = table["label"].to_numpy(dtype=object, na_value=None)
-    positions = _positions(table)
-    rows = []
-    for a, b, distance, flip in zip(first, second, bits, flipped, strict=True):
-        exact = bool(digests[a] == digests[b])
-        picture = _picture(frames, positions[b])
-        similar = similarity(_picture(frames, positions[a]), picture[:, ::-1] if flip else picture)
-        if exact or similar >= settings.correlation:
-            both = labels[a] is not None and labels[b] is not None
-            rows.append(
-                {
-                    "frame_a": table["frame_id"].iat[a],
-                    "frame_b": table["frame_id"].iat[b],
-                    "kind": "exact" if exact else "near",
-                    "hamming": int(distance),
-                    "correlation": similar,
-                    "across_subjects": bool(subjects[a] != subjects[b]),
-                    "labels_differ": bool(both and labels[a] != labels[b]),
-                }
-            )
-    pairs = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    types = {"hamming": "int64", "correlation": "float64", "across_subjects": "bool", "labels_differ": "bool"}
-    return pairs.astype(types).sort_values(["frame_a", "frame_b"], ignore_index=True)
+    exact = _equal(table["pixel_sha256"])
+    subjects = np.unique(table["subject"].to_numpy(dtype=str), return_inverse=True)[1]
+    hashes = oriented_hashes(thumbnails)
+    found = [exact]
+    if len(table) > 1:
+        near = [
+            by_hash(hashes[0], hashes, subjects, settings.hamming),
+            by_descriptor(thumbnails, subjects),
+        ]
+        if embeddings is not None:
+            near.append(by_embedding(embeddings, subjects))
+        searched = unordered(pd.concat(near, ignore_index=True))
+        compared = verify(searched, thumbnails, crop_reader(table, frames, letterboxed=letterboxed))
+        least = least_correlation(settings.correlation, frames[0].shape[1])
+        found.append(compared[compared["correlation"] >= least])
+    pairs = unordered(pd.concat(found, ignore_index=True))
+    return _described(pairs, table, subjects, hashes)
 
 
-def groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """`frame_id, dataset, subject, group`: subjects joined by duplicates are one group, which bears the
-    name of its first subject."""
-    names, subject = np.unique(table["subject"].to_numpy(dtype=str), return_inverse=True)
-    of_frame = dict(zip(table["frame_id"], subject, strict=True))
-    a = pairs["frame_a"].map(of_frame).to_numpy(dtype=np.int64)
-    b = pairs["frame_b"].map(of_frame).to_numpy(dtype=np.int64)
-    ties = coo_array((np.ones(len(a)), (a, b)), shape=(len(names), len(names)))
-    _, component = connected_components(ties, directed=False)
-    leader = pd.Series(names).groupby(component).transform("min").to_numpy()
-    return table[["frame_id", "dataset", "subject"]].assign(group=leader[subject])
-
-
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of the fine detail of two frames `(H, W)`, −1 to 1, at the best shift of a few pixels.
-
-    Two frames of one scanner share their outline and their brightness over depth, whatever they show;
-    speckle and fine structure they share only if they are the same picture. 0 where a frame has none.
-    """
-    first, second = _detail(a), _detail(b)
-    norm = float(np.sqrt((first * first).sum() * (second * second).sum()))
-    if norm == 0:
-        return 0.0
-    padded = [2 * side for side in first.shape]  # no wrap-around
-    spectrum = np.fft.rfft2(first, padded) * np.conj(np.fft.rfft2(second, padded))
-    shifts = np.fft.irfft2(spectrum, padded)  # negative shifts stand at the end
-    near = np.r_[-SHIFT : SHIFT + 1]
-    return float(shifts[np.ix_(near, near)].max()) / norm
-
-
-def _detail(frame: np.ndarray) -> np.ndarray:
-    """What differs from the local mean (Gaussian, 2 pixels), inside the insonified area; 0 outside."""
-    frame = frame.astype(np.float64)
-    inside = minimum_filter(frame, 5) > BLACK
-    if not inside.any():
-        return np.zeros_like(frame)
-    weight = np.maximum(gaussian_filter(inside.astype(np.float64), 2), 1e-6)
-    detail = frame - gaussian_filter(frame * inside, 2) / weight
-    return np.where(inside, detail - detail[inside].mean(), 0.0)
-
-
-def _hashes(column: pd.Series) -> np.ndarray:
-    return np.array([int(text, 16) for text in column], dtype=np.uint64)
-
-
-def _near(
-    hashes: np.ndarray, mirrored: np.ndarray, limit: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(a, b, bits, flipped) of all pairs a < b within `limit` bits, the better of both orientations."""
-    parts = []
-    for start in range(0, len(hashes), BLOCK):
-        block = hashes[start : start + BLOCK, None]
-        straight = np.bitwise_count(block ^ hashes[None, start:])  # (block, rest)
-        turned = np.bitwise_count(block ^ mirrored[None, start:])
-        bits = np.minimum(straight, turned)
-        a, b = np.nonzero(bits <= limit)
-        later = b > a
-        a, b = a[later], b[later]
-        parts.append((a + start, b + start, bits[a, b], turned[a, b] < straight[a, b]))
-    if not parts:
-        return (np.empty(0, np.int64),) * 4
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))  # type: ignore[return-value]
-
-
-def _positions(table: pd.DataFrame) -> list[tuple[int, int]]:
-    """(which dataset, row in it) of each frame, datasets counted in the order they appear."""
+def crop_reader(
+    table: pd.DataFrame, frames: list[np.ndarray], *, letterboxed: bool
+) -> Callable[[int], np.ndarray]:
+    """A function that reads the crop of a table's row from its frame, in grey and squashed to a square of at
+    most 128 pixels: uint8 (S, S)."""
     order = {name: index for index, name in enumerate(dict.fromkeys(table["dataset"]))}
-    return [(order[name], int(row)) for name, row in zip(table["dataset"], table["row"], strict=True)]
+    datasets, rows = table["dataset"].map(order).to_numpy(), table["row"].to_numpy()
+    boxes = table["crop"].str.split(",", expand=True).astype(int).to_numpy() if len(table) else None
+
+    def read(row: int) -> np.ndarray:
+        frame = frames[datasets[row]][rows[row]]
+        if letterboxed and boxes is not None:
+            top, left, bottom, right = boxes[row]
+            height, width = bottom - top, right - left
+            long, size = max(height, width), len(frame)
+            high, wide = max(1, round(height * size / long)), max(1, round(width * size / long))
+            up, aside = (size - high) // 2, (size - wide) // 2
+            frame = frame[up : up + high, aside : aside + wide]
+        grey = frame.mean(axis=-1).astype(np.uint8) if frame.ndim == 3 else frame
+        side = min(SIDE, max(grey.shape))
+        return np.asarray(cv2.resize(np.ascontiguousarray(grey), (side, side), interpolation=cv2.INTER_AREA))
+
+    return read
 
 
-def _picture(frames: list[np.ndarray], position: tuple[int, int]) -> np.ndarray:
-    frame = frames[position[0]][position[1]]
-    return frame.mean(axis=-1) if frame.ndim == 3 else frame
+def _equal(digests: pd.Series) -> pd.DataFrame:
+    """Pairs of rows with equal digests, as exact evidence."""
+    pairs: list[tuple[int, int]] = []
+    rows = np.arange(len(digests))
+    for _, same in pd.Series(rows).groupby(digests.to_numpy(dtype=str)):
+        if len(same) > 1:
+            ends = same.tolist()
+            firsts = ends[:-1] if len(ends) <= ALL_PAIRS else ends[:1]
+            pairs += [(a, b) for at, a in enumerate(firsts) for b in ends[at + 1 :]]
+    table = pd.DataFrame(pairs, columns=["fixed", "moving"], dtype=np.int64)
+    return table.assign(orientation=0, window=0, distance=-1.0, correlation=1.0, scale=1.0)
+
+
+def _described(
+    pairs: pd.DataFrame, table: pd.DataFrame, subjects: np.ndarray, hashes: np.ndarray
+) -> pd.DataFrame:
+    """The table of the contract; `hashes` are those of `oriented_hashes`."""
+    fixed, moving = pairs["fixed"].to_numpy(dtype=int), pairs["moving"].to_numpy(dtype=int)
+    a, b = np.minimum(fixed, moving), np.maximum(fixed, moving)
+    turned = hashes[pairs["orientation"].to_numpy(dtype=int), moving]
+    labels, digests = table["label"].to_numpy(dtype=object, na_value=None), table["pixel_sha256"].to_numpy()
+    names = table["frame_id"].to_numpy()
+    known = pd.notna(labels[a]) & pd.notna(labels[b])
+    return (
+        pd.DataFrame(
+            {
+                "frame_a": names[a],
+                "frame_b": names[b],
+                "kind": np.where(digests[a] == digests[b], "exact", "near"),
+                "hamming": np.bitwise_count(turned ^ hashes[0, fixed]).sum(axis=1),
+                "correlation": pairs["correlation"].to_numpy(),
+                "distance": np.maximum(pairs["distance"].to_numpy(), 0),
+                "orientation": pairs["orientation"].to_numpy(),
+                "scale": pairs["scale"].to_numpy(),
+                "across_subjects": subjects[a] != subjects[b],
+                "labels_differ": known & (labels[a] != labels[b]),
+            }
+        )
+        .astype(PAIR_COLUMNS)
+        .sort_values(["frame_a", "frame_b"], ignore_index=True)
+    )

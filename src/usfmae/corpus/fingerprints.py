@@ -7,6 +7,8 @@ import hashlib
 import cv2
 import numpy as np
 
+from usfmae.corpus.resampling import halved
+
 #: Side of a thumbnail in pixels.
 THUMBNAIL = 32
 #: Rows of the discrete cosine transform (type II) of 32 values that the hash needs: the 8 slowest waves.
@@ -23,15 +25,10 @@ def pixel_sha256(frame: np.ndarray) -> str:
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """uint8 `(32, 32)` of a grey image `(H, W)`: squashed, each pixel the mean of what it covers.
 
-    Whole blocks are averaged first, which OpenCV does ten times as fast; that leaves out less than 1 % at the
-    right and at the bottom.
+    Halved first, ten times as fast as one step; not further than to 128 pixels, so that the odd rows and
+    columns that halving leaves out do not tell an image from its rescaled copy.
     """
-    height, width = image.shape
-    block = max(1, min(height, width) // 64)
-    if block > 1:
-        rows, columns = height // block, width // block
-        whole = image[: rows * block, : columns * block]
-        image = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    image = halved(image, 4 * THUMBNAIL, 4 * THUMBNAIL)
     return np.asarray(cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA))
 
 
@@ -46,5 +43,6 @@ def perceptual_hashes(small: np.ndarray) -> tuple[str, str]:
 
 
 def _bits(waves: np.ndarray) -> str:
-    median = np.sort(waves, axis=None)[31:33].mean()  # of 64; ten times as fast as np.median
+    ordered = np.sort(waves, axis=None)
+    median = (ordered[31] + ordered[32]) / 2  # of 64; twenty times as fast as np.median
     return np.packbits(waves > median).tobytes().hex()

@@ -14,6 +14,7 @@ from usfmae.corpus.chunks import Note
 from usfmae.corpus.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
 from usfmae.corpus.layout import Source
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, grey, read_frames, read_masks
+from usfmae.corpus.resampling import to_size
 from usfmae.settings.study import Corpus
 
 COLUMNS: dict[str, str] = {
@@ -62,13 +63,19 @@ def curated_frames(
             row = _row(name, source, frame.index, in_source) | {"mask_problem": problem}
             index = frame.index + 1  # where decoding the next one fails, the failure is that frame's
             row["height"], row["width"] = frame.pixels.shape[:2]
-            if int(frame.pixels.max()) - int(frame.pixels.min()) <= cleaning.BLACK:
+            if _blank(frame.pixels):
                 yield row | {"drop_reason": "blank"}, ()
             else:
                 yield _keep(row, frame.pixels, frame_mask, corpus)
     except Unreadable as reason:
         text = str(reason) if not source.exists else f"unreadable: {reason}"
         yield _row(name, source, index, in_source) | {"drop_reason": text}, ()
+
+
+def _blank(pixels: np.ndarray) -> bool:
+    """Whether nothing is brighter than what scanners write as black, above the darkest pixel."""
+    parts = (pixels[::16], pixels)  # most frames show in a few rows that they are not
+    return all(int(part.max()) - int(part.min()) <= cleaning.BLACK for part in parts)
 
 
 def _with_masks(
@@ -109,11 +116,13 @@ def _keep(
     image = grey(frame)
     box = cleaning.insonified_box(image) if corpus.crop else (0, 0, *image.shape)
     part = (slice(box[0], box[2]), slice(box[1], box[3]))
-    small = thumbnail(image[part])
+    crop = np.ascontiguousarray(image[part])
+    small = thumbnail(crop)
     phash, phash_mirrored = perceptual_hashes(small)
+    overlay = cleaning.overlay_fraction(decoded[part], crop if frame is decoded else None)
     row |= {
         "crop": ",".join(map(str, box)),
-        "overlay_fraction": cleaning.overlay_fraction(np.ascontiguousarray(decoded[part])),
+        "overlay_fraction": overlay,
         "cleaned_fraction": cleaned,
         "pixel_sha256": pixel_sha256(decoded),
         "phash": phash,
@@ -122,12 +131,13 @@ def _keep(
     small_mask = None
     if mask is not None:
         cut = np.ascontiguousarray(mask[part])
-        small_mask = cleaning.to_size(cut, corpus.size, resize=corpus.resize, is_mask=True)
+        small_mask = to_size(cut, corpus.size, resize=corpus.resize, is_mask=True)
         row["has_mask"] = bool(small_mask.any())
-    crop = np.ascontiguousarray((image if corpus.channels == 1 else frame)[part])
-    if corpus.channels == 3 and crop.ndim == 2:
-        crop = np.repeat(crop[..., None], 3, axis=-1)
-    sized = cleaning.to_size(crop, corpus.size, resize=corpus.resize, interpolation=corpus.interpolation)
+    if corpus.channels == 3:
+        crop = frame[part] if frame.ndim == 3 else np.repeat(crop[..., None], 3, axis=-1)
+    sized = to_size(
+        np.ascontiguousarray(crop), corpus.size, resize=corpus.resize, interpolation=corpus.interpolation
+    )
     return row, (sized, small_mask, small)
 
 

@@ -1,4 +1,4 @@
-"""The page's sections beside the tasks: overview, corpus, pretraining, methods."""
+"""The page's sections beside corpora and tasks: overview, pretraining, methods."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import yaml
 from usfmae.record import flatten
 from usfmae.report import figures_training, headline, tables
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
-from usfmae.report.figures_corpus import PAIRS, strongest_first
 from usfmae.report.products import Products
-from usfmae.report.words import count, duration
+from usfmae.report.words import duration
 
 
 def overview_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
@@ -58,47 +57,6 @@ def _headline(name: str, products: Products) -> dict[str, Any]:
         "title": task.title,
         "simulated": bool(products.simulated(task.datasets)),
         "sentences": [sentence for sentence in sentences if sentence],
-    }
-
-
-def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """Counts, samples, what was dropped and why, duplicates."""
-    folder, settings = products.results / "corpus" / name, products.settings.corpora[name]
-    parts: list[Table | Picture] = []
-    if frames := products.frames(name):
-        counts = tables.dataset_table(frames, products.settings)
-        prose = {"Dataset", "Source", "Labels (frames)"}
-        parts.append(
-            exhibits.table(f"{name}_datasets", counts, "Frames and subjects of each dataset.", prose)
-        )
-    if (folder / "samples.png").exists():
-        alt = f"A row of sample frames for each of the datasets {', '.join(settings.datasets)}."
-        parts.append(embedded(folder / "samples", alt, "Frames after curation, with the release's labels."))
-    found = products.table("corpus", name, "curation.csv")
-    if found is not None:
-        caption = "What curation kept, dropped and flagged, and why: frames, or pairs of frames."
-        parts.append(exhibits.table(f"{name}_curation", tables.curation_table(found), caption, {"Dataset"}))
-    pairs = products.table("corpus", name, "duplicates.parquet")
-    if pairs is not None and len(pairs):
-        shown = tables.duplicates_table(strongest_first(pairs).head(PAIRS))
-        caption = (
-            f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
-            f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or hashes within "
-            f"{settings.duplicates.hamming} of 64 bits and fine detail that correlates at least "
-            f"{settings.duplicates.correlation}. All frames of both subjects stay on one side of every "
-            f"split. At most {PAIRS} pairs are listed."
-        )
-        prose = {"Frame", "The same picture as", "Kind", "Across subjects", "Labels differ"}
-        parts.append(exhibits.table(f"{name}_duplicates", shown, caption, prose))
-        if (folder / "duplicates.png").exists():
-            alt = f"Contact sheet of duplicate frames, {count(len(pairs), 'pair')} in all."
-            parts.append(embedded(folder / "duplicates", alt, "The pairs side by side."))
-    return {
-        "title": name,
-        "size": settings.size,
-        "simulated": bool(products.simulated(settings.datasets)),
-        "no_duplicates": pairs is not None and pairs.empty,
-        "parts": parts,
     }
 
 

@@ -185,6 +185,45 @@ def duplicates_table(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def lacking_table(availability: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Datasets that are unavailable or left out, and why (`availability.csv`)."""
+    columns = {"Dataset": titles_of(availability, settings), "Status": availability["status"]}
+    return pd.DataFrame({**columns, "Why": availability["reason"]})
+
+
+def differing_table(availability: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Published counts beside what was found (`availability.csv`)."""
+    columns = {"Dataset": titles_of(availability, settings)}
+    for what in ("files", "subjects"):
+        for side in ("published", "found"):
+            values = availability[f"{what}_{side}"]
+            columns[f"{what.capitalize()} {side}"] = [
+                "unknown" if pd.isna(n) else f"{int(n):,}" for n in values
+            ]
+    return pd.DataFrame(columns)
+
+
+def overlaps_table(overlaps: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair of datasets that share frames or were expected to (`overlaps.csv`)."""
+    return pd.DataFrame(
+        {
+            "Dataset": overlaps["dataset_a"],
+            "And": overlaps["dataset_b"],
+            "Equal pairs": overlaps["exact_pairs"].map("{:,}".format),
+            "Near pairs": overlaps["near_pairs"].map("{:,}".format),
+            "Across subjects": overlaps["across_subjects"].map("{:,}".format),
+            "Frames of the first": overlaps["frames_of_a"].map("{:,}".format),
+            "Frames of the second": overlaps["frames_of_b"].map("{:,}".format),
+            "Expected": overlaps["expected"].fillna("") if "expected" in overlaps else "",
+            "Verdict": overlaps["verdict"],
+        }
+    )
+
+
+def titles_of(table: pd.DataFrame, settings: Settings) -> list[str]:
+    return [settings.datasets[name].title for name in table["dataset"]]
+
+
 def licence_table(names: list[str], settings: Settings) -> pd.DataFrame:
     """Licence, use and citation of each dataset."""
     rows = []
@@ -196,7 +235,9 @@ def licence_table(names: list[str], settings: Settings) -> pd.DataFrame:
                 "Dataset": dataset.title,
                 "Licence": dataset.licence.name,
                 "Use": use.get(dataset.licence.use, dataset.licence.use),
-                "May be passed on": "yes" if dataset.licence.redistribution else "no",
+                "May be passed on": {True: "yes", False: "no", None: "unknown: no"}[
+                    dataset.licence.redistribution
+                ],
                 "Citation": dataset.citation,
             }
         )

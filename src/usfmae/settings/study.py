@@ -19,10 +19,12 @@ class Duplicates(Strict):
     """When two frames count as the same picture."""
 
     hamming: Annotated[int, Field(ge=0, le=32)] = 10
-    """Candidates: perceptual hashes (64 bits) that differ in at most this many bits, mirrored or not."""
-    correlation: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Confirmed: correlation of the curated frames' fine detail at least this. On simulated frames at
-    64 px planted copies reach 0.71 to 1, other pairs of different subjects at most 0.68."""
+    """Candidates, besides nearest neighbours by descriptor: perceptual hashes (64 bits) that differ in at most
+    this many bits in one of 8 orientations."""
+    correlation: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Confirmed: correlation of the aligned frames' fine detail at least this at 128 px and more, and at
+    64 px and less half-way from it to 1. Copies of real frames reach 0.6 to 1, other frames
+    0.3, and frames taken moments apart of one patient 0.3 to 0.7."""
 
 
 class Corpus(Strict):

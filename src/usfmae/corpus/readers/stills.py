@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from usfmae.corpus.readers.common import (
@@ -36,11 +38,25 @@ def _pixels(image: Image.Image) -> np.ndarray:
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("1", "L", "LA"):
-        return np.asarray(image if image.mode == "L" else image.convert("L"))
+        return _array(image if image.mode == "L" else image.convert("L"))
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits: nothing but their range says what is white
         values = np.asarray(image)
         low, high = value_range(values)
         if low > high:
             raise Unreadable("no finite pixel")
         return eight_bit(values, low, high)
-    return grey_if_equal(np.asarray(image if image.mode == "RGB" else image.convert("RGB")))
+    return grey_if_equal(_array(image if image.mode == "RGB" else image.convert("RGB")))
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    """uint8 `(H, W)` or `(H, W, 3)` of an image of mode L or RGB. NumPy's own way copies colour three times;
+    Arrow shows Pillow's memory as it is, in which an RGB pixel has four bytes."""
+    try:
+        values = pa.array(image)
+    except (TypeError, ValueError):  # a Pillow before 11.2, or an image in several pieces, above 16 MB
+        return np.asarray(image)
+    shape = (image.height, image.width)
+    if image.mode == "L":  # a copy, because Pillow writes its next page there
+        return np.array(values.to_numpy(zero_copy_only=True).reshape(shape))
+    pixels = values.values.to_numpy(zero_copy_only=True).reshape(*shape, 4)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB))

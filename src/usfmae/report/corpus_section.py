@@ -1,0 +1,92 @@
+"""A corpus on the page: what it has and lacks, samples, what was dropped and why, duplicates, overlaps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from usfmae.report import tables
+from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
+from usfmae.report.figures_corpus import PAIRS, strongest_first
+from usfmae.report.products import Products
+from usfmae.report.words import count
+from usfmae.settings.study import Duplicates
+
+
+def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
+    """The tables and contact sheets of one corpus."""
+    folder, settings = products.results / "corpus" / name, products.settings.corpora[name]
+    members = products.settings.members(name)
+    parts: list[Table | Picture] = []
+    if frames := products.frames(name):
+        counts = tables.dataset_table(frames, products.settings)
+        prose = {"Dataset", "Source", "Labels (frames)"}
+        parts.append(
+            exhibits.table(f"{name}_datasets", counts, "Frames and subjects of each dataset.", prose)
+        )
+    found = products.table("corpus", name, "availability.csv")
+    if found is not None:
+        parts += _availability(name, found, products, exhibits)
+    if (folder / "samples.png").exists():
+        alt = f"A row of sample frames for each of the datasets {', '.join(members)}."
+        parts.append(embedded(folder / "samples", alt, "Frames after curation, with the release's labels."))
+    curation = products.table("corpus", name, "curation.csv")
+    if curation is not None:
+        caption = "What curation kept, dropped and flagged, and why: frames, or pairs of frames."
+        parts.append(
+            exhibits.table(f"{name}_curation", tables.curation_table(curation), caption, {"Dataset"})
+        )
+    pairs = products.table("corpus", name, "duplicates.parquet")
+    if pairs is not None and len(pairs):
+        parts.append(_duplicates(name, pairs, settings.duplicates, exhibits))
+        if (folder / "duplicates.png").exists():
+            alt = f"Contact sheet of duplicate frames, {count(len(pairs), 'pair')} in all."
+            parts.append(embedded(folder / "duplicates", alt, "The pairs side by side."))
+    overlaps = products.table("corpus", name, "overlaps.csv")
+    if overlaps is not None and len(overlaps):
+        shown = tables.overlaps_table(overlaps)
+        caption = (
+            "Frames that two datasets share, or one holds twice. What the registry expects is confirmed, not "
+            "found, or not checkable where a side is missing."
+        )
+        prose = {"Dataset", "And", "Expected", "Verdict"}
+        parts.append(exhibits.table(f"{name}_overlaps", shown, caption, prose))
+    return {
+        "title": name,
+        "size": settings.size,
+        "simulated": bool(products.simulated(members)),
+        "no_duplicates": pairs is not None and pairs.empty,
+        "parts": parts,
+    }
+
+
+def _availability(name: str, found: pd.DataFrame, products: Products, exhibits: Exhibits) -> list[Table]:
+    """What the corpus lacks, and where a published count was not found again."""
+    parts, settings = [], products.settings
+    lacking = found[found["status"] != "available"]
+    if len(lacking):
+        caption = (
+            f"What the corpus lacks: {len(lacking)} of {count(len(found), 'dataset')}. Placing the "
+            "files makes that dataset alone stale."
+        )
+        shown = tables.lacking_table(lacking, settings)
+        parts.append(exhibits.table(f"{name}_lacks", shown, caption, set(shown)))
+    differing = found[found["differs"].astype(bool)]
+    if len(differing):
+        caption = "Releases whose files or subjects are not as many as published."
+        shown = tables.differing_table(differing, settings)
+        parts.append(exhibits.table(f"{name}_counts", shown, caption, {"Dataset"}))
+    return parts
+
+
+def _duplicates(name: str, pairs: pd.DataFrame, settings: Duplicates, exhibits: Exhibits) -> Table:
+    shown = tables.duplicates_table(strongest_first(pairs).head(PAIRS))
+    caption = (
+        f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
+        f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or fine detail that "
+        f"correlates at least {settings.correlation} after alignment. All frames of both subjects stay on "
+        f"one side of every split. At most {PAIRS} pairs are listed."
+    )
+    prose = {"Frame", "The same picture as", "Kind", "Across subjects", "Labels differ"}
+    return exhibits.table(f"{name}_duplicates", shown, caption, prose)
