@@ -140,6 +140,15 @@ def test_a_truncated_volume_is_unreadable_and_says_so_in_one_line(tmp_path: Path
     assert str(tmp_path) not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_nifti_file_that_was_cut_off_is_not_filled_with_black(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, BOX)
+    assert len(pixels(path)) == len(BOX)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Unreadable, match="cut off"):
+        pixels(path)
+
+
 def store(path: Path, **arrays: np.ndarray) -> Path:
     if path.suffix == ".npz":
         np.savez(path, **arrays)

@@ -1,7 +1,7 @@
 """What a thumbnail is recognised by, whichever way a copy of it was turned or cropped.
 
 Turning, cropping and projecting are linear, so looking at a thumbnail in one of 8 orientations, through one
-of 6 windows, along 64 principal directions is one matrix.
+of 6 windows, along 128 principal directions is one matrix.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ WINDOWS = (
     *product(((0.0, 0.9), (0.1, 1.0)), repeat=2),
     ((0.1, 0.9), (0.1, 0.9)),
 )
-#: Numbers in a descriptor.
-LENGTH = 64
+#: Numbers in a descriptor; the slowest waves come first.
+LENGTH = 128
 #: Thumbnails that the principal directions are fitted on.
 SAMPLE = 4000
 
@@ -49,7 +49,7 @@ def oriented(pictures: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def principal_directions(thumbnails: np.ndarray) -> np.ndarray:
-    """(1024, 64), fitted on a sample in all orientations; each direction has unit variance.
+    """(1024, 128), fitted on a sample in all orientations; each direction has unit variance.
 
     What all frames of one scanner share thereby does not decide which frames are near each other.
     """
@@ -60,8 +60,8 @@ def principal_directions(thumbnails: np.ndarray) -> np.ndarray:
         flat = oriented(pictures, orientation).reshape(len(pictures), -1)
         moments += flat.T @ flat / (len(flat) * len(ORIENTATIONS))
     values, directions = np.linalg.eigh(moments)  # ascending
-    values, directions = values[-LENGTH:], directions[:, -LENGTH:]
-    return (directions / np.sqrt(np.maximum(values, 1e-4 * values[-1] + 1e-12))).astype(np.float32)
+    values, directions = values[: -LENGTH - 1 : -1], directions[:, : -LENGTH - 1 : -1]
+    return (directions / np.sqrt(np.maximum(values, 1e-4 * values[0] + 1e-12))).astype(np.float32)
 
 
 def variant(orientation: int, window: int) -> np.ndarray:

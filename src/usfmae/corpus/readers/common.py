@@ -60,13 +60,13 @@ def grey_if_equal(frame: np.ndarray) -> np.ndarray:
     saved in colour; grey stays as it is."""
     if frame.ndim == 2:
         return frame
-    sample = frame[::16]  # colour shows in a few rows already, and then the rest need not be read
-    if not np.array_equal(sample[..., :2], sample[..., 1:]):
-        return frame
     import cv2
 
-    red, green, blue = cv2.split(frame)
-    return np.asarray(red) if np.array_equal(red, green) and np.array_equal(red, blue) else frame
+    for part in (frame[::16], frame):  # colour shows in a few rows already, and the rest need not be read
+        red, green, blue = cv2.split(np.ascontiguousarray(part))
+        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+            return frame
+    return np.asarray(red)
 
 
 def eight_bit(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -3,6 +3,9 @@ applied."""
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Frame]:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # odd but readable headers are common
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    _refuse_cut_off(path)
     try:
         reader.ReadImageInformation()
         regions = Regions(reader)
@@ -31,6 +35,47 @@ def read(path: Path, options: ReadOptions) -> Iterator[Frame]:
             yield from frames_of(np.asarray(sitk.GetArrayViewFromImage(image)), options)
     except RuntimeError as error:  # many lines about C++ sources; the last one says it
         raise Unreadable(str(error).strip().splitlines()[-1]) from None
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """SimpleITK fills what is missing from a NIfTI file with zeros, so its length is checked first."""
+    packed = path.name.lower().endswith(".nii.gz")
+    if not packed and path.suffix.lower() != ".nii":
+        return
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            header = file.read(348)
+    except (EOFError, OSError):
+        header = b""
+    if len(header) < 348:
+        raise Unreadable("cut off inside its header")
+    order = "<" if header[:4] == struct.pack("<i", 348) else ">"
+    axes = struct.unpack(f"{order}8h", header[40:56])  # number of axes, then their lengths
+    (bits,), (offset,) = (
+        struct.unpack(f"{order}h", header[72:74]),
+        struct.unpack(f"{order}f", header[108:112]),
+    )
+    promised = int(offset) + math.prod(max(1, length) for length in axes[1 : 1 + axes[0]]) * bits // 8
+    there = path.stat().st_size
+    if packed:
+        with path.open("rb") as file:
+            file.seek(-4, 2)
+            there = int.from_bytes(file.read(), "little")  # gzip ends with the length of its content
+        if not promised <= there < promised + 2**20:  # or of its last part, or of the content modulo 4 GB
+            there = _unpacked(path)
+    if there < promised:
+        raise Unreadable(f"cut off: {there:,} bytes of the {promised:,} that its header promises")
+
+
+def _unpacked(path: Path) -> int:
+    count = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(2**20):
+                count += len(block)
+    except (EOFError, OSError):
+        pass
+    return count
 
 
 def _has_regions(path: Path) -> bool:
