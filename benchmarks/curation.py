@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded. Few files are linked more
-# than once, so that what a dataset costs whatever its size (0.1 s) counts as little as in a release.
+# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded. Few files are linked
+# more than once, so that what a dataset costs whatever its size (0.1 s) counts as little as in a release.
 KINDS = {
     "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still"),
     "JPEG, 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still"),

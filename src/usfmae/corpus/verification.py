@@ -25,8 +25,8 @@ from usfmae.progress import progress
 
 #: Side at which frames are compared, in pixels; smaller frames are compared at their own.
 SIDE = 128
-#: Least correlation of two aligned thumbnails for which the frames are read. Of planted copies of real frames,
-#: all changes at once, 98 % reach it; of other candidates 15 %.
+#: Least correlation of two aligned thumbnails for which the frames are read. Of planted copies of real
+#: frames, all changes at once, 98 % reach it; of other candidates 15 %.
 OUTLINE = 0.8
 #: Most by which a copy may be stretched along any axis, beyond any crop that the audit promises to find.
 STRETCH = 1.6
@@ -66,8 +66,8 @@ class Picture:
 
 
 def least_correlation(correlation: float, side: int) -> float:
-    """What frames of `side` pixels must reach: `correlation` from 128 px on, half-way to 1 from 64 px down, and
-    between them in proportion; a coarse frame lacks the speckle that tells two frames of one organ apart."""
+    """What frames of `side` pixels must reach: `correlation` from 128 px on, half-way to 1 from 64 px down,
+    and between them in proportion; a coarse frame lacks the speckle that tells two frames of an organ apart."""
     share = np.clip(side / SIDE, 0.5, 1)
     return float(correlation + (1 - correlation) * (1 - share))
 

@@ -10,7 +10,6 @@ from usfmae.settings.access import Download
 from usfmae.settings.base import NO_EFFECT, Strict, Text
 from usfmae.settings.models import Positive
 
-
 #: Kinds of licence, as `licence.use` of a dataset says.
 Use = Literal["open", "non_commercial", "agreement", "unknown"]
 
@@ -18,7 +17,7 @@ Use = Literal["open", "non_commercial", "agreement", "unknown"]
 class Duplicates(Strict):
     """When two frames count as the same picture."""
 
-    hamming: Annotated[int, Field(ge=0, le=32)] = 10
+    hamming: Annotated[int, Field(ge=0, le=32)] = 6
     """Candidates, besides nearest neighbours by descriptor: perceptual hashes (64 bits) that differ in at most
     this many bits in one of 8 orientations."""
     correlation: Annotated[float, Field(gt=0, le=1)] = 0.5
