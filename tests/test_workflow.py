@@ -115,7 +115,7 @@ def test_curation_reports_every_planted_defect(study: Path) -> None:
         assert table[dataset, "dropped: file missing"] == 1
         assert table[dataset, "kept without a label"] == 1
         assert table[dataset, "exact duplicate pairs"] == 1
-        # The near copy too at 64 pixels (tests/test_duplicates.py); 24 hold too little detail for all of them.
+        # The near copy too at 64 pixels (tests/test_duplicates.py); 24 hold too little detail for all.
         assert table[dataset, "duplicate pairs across subjects"] >= 1
         assert table[dataset, "with burnt-in text, calipers or colour"] >= 1
     assert table["pydicom_samples", "kept"] == 33

@@ -67,7 +67,7 @@ class Picture:
 
 def least_correlation(correlation: float, side: int) -> float:
     """What frames of `side` pixels must reach: `correlation` from 128 px on, half-way to 1 from 64 px down,
-    and between them in proportion; a coarse frame lacks the speckle that tells two frames of an organ apart."""
+    and between them in proportion; a coarse frame lacks the speckle that tells two frames apart."""
     share = np.clip(side / SIDE, 0.5, 1)
     return float(correlation + (1 - correlation) * (1 - share))
 

@@ -18,8 +18,8 @@ class Duplicates(Strict):
     """When two frames count as the same picture."""
 
     hamming: Annotated[int, Field(ge=0, le=32)] = 6
-    """Candidates, besides nearest neighbours by descriptor: perceptual hashes (64 bits) that differ in at most
-    this many bits in one of 8 orientations."""
+    """Candidates, besides nearest neighbours by descriptor: perceptual hashes (64 bits) that differ in at
+    most this many bits in one of 8 orientations."""
     correlation: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Confirmed: correlation of the aligned frames' fine detail at least this at 128 px and more, and at
     64 px and less half-way from it to 1. Copies of real frames reach 0.6 to 1, other frames
