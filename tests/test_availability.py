@@ -47,7 +47,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
             "subject": ["s", "s", "s", "other"],
             "drop_reason": [None, None, "unreadable: cut", "file missing"],
         }
-        pd.DataFrame(frames).to_parquet(tmp_path / name / "frames.parquet")
+        pd.DataFrame(frames, dtype="string").to_parquet(tmp_path / name / "frames.parquet")
     used = ["whole", "partly", "gated"]
     return availability(entries, used, tmp_path, tmp_path / "resources").set_index("dataset")
 

@@ -151,7 +151,10 @@ def test_the_slurm_profile_plans_from_a_clean_clone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n"]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert planned(done.stdout + done.stderr)["finetune_fold"] == 32
+    jobs = planned(done.stdout + done.stderr)
+    assert jobs["fetch_dataset"] == 46  # the study of the papers, which the profile names
+    assert jobs["curate_dataset"] == 2 * 46
+    assert jobs["finetune_fold"] == 4 * 5
 
 
 def clone_of_the_project(folder: Path) -> Path:

@@ -39,12 +39,10 @@ rule fetch_dataset:
         "../scripts/fetch_dataset.py"
 
 
-# Without an output, so that it runs each time it is asked for.
+# Without an output or a benchmark, so that they run each time they are asked for.
 rule verify:
     log:
         "logs/download/verify.log",
-    benchmark:
-        "logs/download/verify.tsv"
     conda:
         "../../envs/usfmae.yaml"
     resources:
@@ -59,8 +57,6 @@ rule verify:
 rule pin:
     log:
         "logs/download/pin.log",
-    benchmark:
-        "logs/download/pin.tsv"
     conda:
         "../../envs/usfmae.yaml"
     resources:

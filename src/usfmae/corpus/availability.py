@@ -48,7 +48,7 @@ def availability(
             table = pd.read_parquet(
                 folder / name / "frames.parquet", columns=["source", "subject", "drop_reason"]
             )
-            table = table[table["drop_reason"] != "file missing"]
+            table = table[table["drop_reason"].fillna("") != "file missing"]
             found = {"files": table["source"].nunique(), "subjects": table["subject"].nunique()}
             published = {"files": dataset.counts.files, "subjects": dataset.counts.subjects}
             row |= {f"{what}_found": number for what, number in found.items()}
