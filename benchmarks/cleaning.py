@@ -24,10 +24,10 @@ import numpy as np
 import pydicom
 from PIL import Image, ImageDraw, ImageFont
 
-from usfmae.corpus.anatomy import CLASSES, draw_subject
-from usfmae.corpus.annotations import COLOURED, colours
-from usfmae.corpus.cleaning import clean
-from usfmae.corpus.scene import draw_frame
+from usfmae.corpus.curation.annotations import COLOURED, colours
+from usfmae.corpus.curation.cleaning import clean
+from usfmae.corpus.simulation.anatomy import CLASSES, draw_subject
+from usfmae.corpus.simulation.scene import draw_frame
 
 WORDS = ["MAMA ESQ", "D1 12.3 mm", "LOV-CY", "MI 0.9", "GA 31w6d", "RT KIDNEY", "12:09:04", "QSE 28"]
 #: Colours that scanners write with: whites, greys, yellows, green, cyan, orange.

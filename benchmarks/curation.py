@@ -87,7 +87,7 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
     """Speeds and memory of one kind; run in a process of its own."""
-    from usfmae.corpus.frames import curate
+    from usfmae.corpus.curation.frames import curate
     from usfmae.settings.datasets import Dataset
     from usfmae.settings.study import Corpus
 

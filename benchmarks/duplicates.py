@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from usfmae.corpus import cleaning
-from usfmae.corpus.duplicates import find_pairs
-from usfmae.corpus.fingerprints import pixel_sha256, thumbnail
-from usfmae.corpus.resampling import to_size
+from usfmae.corpus.audit.duplicates import find_pairs
+from usfmae.corpus.curation import cleaning
+from usfmae.corpus.curation.fingerprints import pixel_sha256, thumbnail
+from usfmae.corpus.curation.resampling import to_size
 from usfmae.progress import progress
 from usfmae.settings.study import Duplicates
 

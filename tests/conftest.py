@@ -45,8 +45,8 @@ class Curated:
 @pytest.fixture(scope="session")
 def kidneys(tmp_path_factory: pytest.TempPathFactory) -> Curated:
     """12 subjects of two frames each, at 64 px."""
-    from usfmae.corpus.download import fetch
-    from usfmae.corpus.frames import curate
+    from usfmae.corpus.curation.frames import curate
+    from usfmae.corpus.download.fetch import fetch
 
     entry = {
         "title": "Simulated fetal kidneys",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from usfmae.corpus.annotations import corrected_mask, published_mask
-from usfmae.corpus.cleaning import clean
+from usfmae.corpus.curation.annotations import corrected_mask, published_mask
+from usfmae.corpus.curation.cleaning import clean
 
 needs_tesseract = pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
 

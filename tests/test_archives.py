@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.stand_in import Content, Fault, stand_in
-from usfmae.corpus import web as web_module
-from usfmae.corpus.download import fetch, listing_digest, verify
-from usfmae.corpus.pins import gather, read_lock
+from usfmae.corpus.download import web as web_module
+from usfmae.corpus.download.fetch import fetch, listing_digest, verify
+from usfmae.corpus.download.pins import gather, read_lock
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset
 
@@ -245,7 +245,7 @@ def test_two_processes_that_want_the_same_dataset_fetch_it_once(place: Place) ->
     program = textwrap.dedent("""
         import json, sys
         from pathlib import Path
-        from usfmae.corpus.download import fetch
+        from usfmae.corpus.download.fetch import fetch
         from usfmae.settings.access import Download
         from usfmae.settings.datasets import Dataset
         dataset, mirrors, folder = map(json.loads, sys.argv[1:])

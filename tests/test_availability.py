@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from usfmae.corpus.availability import availability
+from usfmae.corpus.audit.availability import availability
 from usfmae.settings.datasets import Dataset
 
 

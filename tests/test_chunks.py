@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from usfmae.corpus import source as module
-from usfmae.corpus.chunks import ChunkError, Note, chunks_of, run_chunks
-from usfmae.corpus.frames import curate
+from usfmae.corpus.curation import source as module
+from usfmae.corpus.curation.chunks import ChunkError, Note, chunks_of, run_chunks
+from usfmae.corpus.curation.frames import curate
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -158,7 +158,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from usfmae.corpus import source
+from usfmae.corpus.curation import source
 original = source.read_frames
 def slow(path, *options):
     if path.name > "30":

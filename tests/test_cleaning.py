@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from usfmae.corpus.cleaning import clean, insonified_box, overlay_fraction
+from usfmae.corpus.curation.cleaning import clean, insonified_box, overlay_fraction
 from usfmae.corpus.readers import grey
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from usfmae.corpus.download import fetch, listing_digest
+from usfmae.corpus.download.fetch import fetch, listing_digest
 from usfmae.record import sha256
 from usfmae.settings.datasets import Dataset
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from usfmae.corpus.anatomy import draw_subject
-from usfmae.corpus.audit import read_thumbnails
+from usfmae.corpus.audit.duplicates import find_pairs
+from usfmae.corpus.audit.groups import groups
+from usfmae.corpus.audit.run import read_thumbnails
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.duplicates import find_pairs
-from usfmae.corpus.frames import curate
-from usfmae.corpus.groups import groups
-from usfmae.corpus.scene import draw_frame
+from usfmae.corpus.curation.frames import curate
+from usfmae.corpus.simulation.anatomy import draw_subject
+from usfmae.corpus.simulation.scene import draw_frame
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus, Duplicates
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from usfmae.corpus.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
+from usfmae.corpus.curation.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
 
 
 def picture(seed: int, height: int = 300, width: int = 420) -> np.ndarray:

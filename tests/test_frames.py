@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from usfmae.corpus import source as module
-from usfmae.corpus.array_writer import ArrayWriter
-from usfmae.corpus.audit import OVERLAY, audit
+from usfmae.corpus.audit.run import OVERLAY, audit
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.frames import curate
+from usfmae.corpus.curation import source as module
+from usfmae.corpus.curation.array_writer import ArrayWriter
+from usfmae.corpus.curation.frames import curate
+from usfmae.corpus.curation.source import COLUMNS
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable
-from usfmae.corpus.source import COLUMNS
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.stand_in import Fault, stand_in
-from usfmae.corpus import web as web_module
-from usfmae.corpus.archives import fetch_release
-from usfmae.corpus.catalogues import FileToFetch
-from usfmae.corpus.download import fetch
-from usfmae.corpus.hosts import REMOTE
-from usfmae.corpus.unavailable import Unavailable
-from usfmae.corpus.web import Web
+from usfmae.corpus.download import web as web_module
+from usfmae.corpus.download.archives import fetch_release
+from usfmae.corpus.download.catalogues import FileToFetch
+from usfmae.corpus.download.fetch import fetch
+from usfmae.corpus.download.hosts import REMOTE
+from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.download.web import Web
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset
 

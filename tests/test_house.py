@@ -32,7 +32,7 @@ FLOORS = {
 
 
 def floor(module: str) -> int:
-    """Floor of a module such as `usfmae.corpus.frames`; `tracking_store` belongs to `tracking`."""
+    """Floor of a module such as `usfmae.corpus.curation.frames`; `tracking_store` belongs to `tracking`."""
     _, part, *_ = module.split(".")
     for number, parts in FLOORS.items():
         if part in parts or part.split("_")[0] in parts:
@@ -85,7 +85,7 @@ def test_the_package_works_without_snakemake() -> None:
 def test_light_modules_do_not_import_heavy_packages() -> None:
     """Snakemake loads the settings and the listing of a folder at each start, in each job."""
     heavy = {"torch", "timm", "mlflow", "matplotlib", "sklearn", "statsmodels"}
-    for start in ("usfmae.settings", "usfmae.record", "usfmae.progress", "usfmae.corpus.download"):
+    for start in ("usfmae.settings", "usfmae.record", "usfmae.progress", "usfmae.corpus.download.fetch"):
         seen, waiting = set(), {start}
         while waiting:
             module = waiting.pop()

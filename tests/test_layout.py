@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from usfmae.corpus.layout import LayoutError, Source, release_files, sources
-from usfmae.corpus.patterns import matches
+from usfmae.corpus.releases.layout import LayoutError, Source, release_files, sources
+from usfmae.corpus.releases.patterns import matches
 from usfmae.settings.datasets import Dataset
 
 

@@ -17,10 +17,10 @@ import pytest
 import yaml
 from stand_in import serve
 
-from usfmae.corpus.audit import audit
-from usfmae.corpus.download import fetch
-from usfmae.corpus.frames import curate
-from usfmae.corpus.patterns import matches
+from usfmae.corpus.audit.run import audit
+from usfmae.corpus.curation.frames import curate
+from usfmae.corpus.download.fetch import fetch
+from usfmae.corpus.releases.patterns import matches
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset, DatasetsFile
 from usfmae.settings.study import Corpus

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from usfmae.corpus.candidates import by_embedding
-from usfmae.corpus.duplicates import PAIR_COLUMNS, find_pairs
-from usfmae.corpus.overlaps import overlaps
+from usfmae.corpus.audit.candidates import by_embedding
+from usfmae.corpus.audit.duplicates import PAIR_COLUMNS, find_pairs
+from usfmae.corpus.audit.overlaps import overlaps
 from usfmae.settings.study import Duplicates
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from tests.workflow import ROOT, snakemake
-from usfmae.corpus.release import write_release
+from usfmae.corpus.simulation.release import write_release
 
 #: What a laptop study needs beside the entries of the example: few epochs and no pretraining.
 QUICK: dict[str, Any] = {

@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from usfmae.corpus.anatomy import CLASSES, draw_subject
-from usfmae.corpus.phantom import SCANNERS, Medium, Scanner, display, simulate_envelope, simulate_frame
-from usfmae.corpus.scene import draw_frame, paint
+from usfmae.corpus.simulation.anatomy import CLASSES, draw_subject
+from usfmae.corpus.simulation.phantom import (
+    SCANNERS,
+    Medium,
+    Scanner,
+    display,
+    simulate_envelope,
+    simulate_frame,
+)
+from usfmae.corpus.simulation.scene import draw_frame, paint
 
 QUIET = -200.0  # dB, no electronic noise
 EVERY_SCANNER = pytest.mark.parametrize("name", SCANNERS)

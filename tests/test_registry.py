@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from usfmae.corpus.layout import missing, sources
-from usfmae.corpus.patterns import matches
 from usfmae.corpus.registry import PAGE, REGISTRY, bibtex, read_registry, registry_page
+from usfmae.corpus.releases.layout import missing, sources
+from usfmae.corpus.releases.patterns import matches
 from usfmae.settings.datasets import Dataset
 
 DATASETS = read_registry()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from usfmae.corpus.release import write_release
+from usfmae.corpus.simulation.release import write_release
 
 KIDNEYS = {"normal": 3, "urinary_tract_dilation": 2, "multicystic_dysplastic": 2}
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from usfmae.corpus.resampling import halved, to_size
+from usfmae.corpus.curation.resampling import halved, to_size
 
 
 def test_nearest_takes_pixels_as_they_are_and_bilinear_mixes_them() -> None:

@@ -12,11 +12,11 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from usfmae.corpus import cleaning
-from usfmae.corpus.fingerprints import thumbnail
-from usfmae.corpus.layout import Source
+from usfmae.corpus.curation import cleaning
+from usfmae.corpus.curation.fingerprints import thumbnail
+from usfmae.corpus.curation.source import COLUMNS, curated_frames
 from usfmae.corpus.readers import ReadOptions
-from usfmae.corpus.source import COLUMNS, curated_frames
+from usfmae.corpus.releases.layout import Source
 from usfmae.settings.datasets import Sampling
 from usfmae.settings.study import Corpus
 

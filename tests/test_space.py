@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.stand_in import stand_in
-from usfmae.corpus import space
-from usfmae.corpus.download import fetch
-from usfmae.corpus.space import space_table, space_text
+from usfmae.corpus.download import space
+from usfmae.corpus.download.fetch import fetch
+from usfmae.corpus.download.space import space_table, space_text
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from test_layout import by_path, dataset, release
 
-from usfmae.corpus.layout import LayoutError, Source, missing, sources
-from usfmae.corpus.patterns import matches
+from usfmae.corpus.releases.layout import LayoutError, Source, missing, sources
+from usfmae.corpus.releases.patterns import matches
 
 COCO = {
     "images": [{"id": 7, "file_name": "1.jpg"}, {"id": 8, "file_name": "2.jpg"}],
@@ -160,7 +160,7 @@ def test_forty_thousand_files_are_told_in_seconds(tmp_path: Path, monkeypatch: p
     names = [f"set/{n // 100:03d}/{n:05d}.png" for n in range(40_000)]
     rows = "".join(f"{n:05d},{n // 10}\n" for n in range(40_000))
     release(tmp_path, {"t.csv": "Name,Patient\n" + rows})
-    monkeypatch.setattr("usfmae.corpus.layout.release_files", lambda _: ["t.csv", *names])
+    monkeypatch.setattr("usfmae.corpus.releases.layout.release_files", lambda _: ["t.csv", *names])
     table = {"file": "t.csv", "frame": "Name", "subject": "Patient"}
     start = time.perf_counter()
     found = sources(

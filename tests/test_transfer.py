@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.stand_in import Fault, StandIn, stand_in
-from usfmae.corpus import web as web_module
-from usfmae.corpus.catalogues import FileToFetch
-from usfmae.corpus.pins import Expected, Sums
-from usfmae.corpus.transfer import transfer
-from usfmae.corpus.unavailable import Unavailable
-from usfmae.corpus.web import Web, without_secrets
+from usfmae.corpus.download import web as web_module
+from usfmae.corpus.download.catalogues import FileToFetch
+from usfmae.corpus.download.pins import Expected, Sums
+from usfmae.corpus.download.transfer import transfer
+from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.download.web import Web, without_secrets
 from usfmae.settings.access import Download
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,9 +220,9 @@ def test_a_full_disk_is_named_and_what_arrived_stays(tmp_path: Path) -> None:
     program = textwrap.dedent(f"""
         import resource, sys
         from pathlib import Path
-        from usfmae.corpus.catalogues import FileToFetch
-        from usfmae.corpus.transfer import transfer
-        from usfmae.corpus.web import Web
+        from usfmae.corpus.download.catalogues import FileToFetch
+        from usfmae.corpus.download.transfer import transfer
+        from usfmae.corpus.download.web import Web
         from usfmae.settings.access import Download
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         folder = Path({str(tmp_path)!r})

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from miniatures.archives import split_zip
 
-from usfmae.corpus import programs
-from usfmae.corpus.unavailable import Damaged, Unavailable
-from usfmae.corpus.unpack import Budget, Unpacked, archives_among, budget_of, unpack
+from usfmae.corpus.download import programs
+from usfmae.corpus.download.unavailable import Damaged, Unavailable
+from usfmae.corpus.download.unpack import Budget, Unpacked, archives_among, budget_of, unpack
 
 SEVEN_ZIP = next(filter(None, map(shutil.which, programs.SEVEN_ZIP)), None)
 seven_zip = pytest.mark.skipif(SEVEN_ZIP is None, reason="7-Zip is not installed")
@@ -257,8 +257,8 @@ def test_a_bomb_inside_an_archive_counts_with_it(tmp_path: Path) -> None:
 
 
 def test_a_listing_that_lies_is_found_out_while_writing(tmp_path: Path) -> None:
-    from usfmae.corpus.programs import Member
-    from usfmae.corpus.unpack import _write
+    from usfmae.corpus.download.programs import Member
+    from usfmae.corpus.download.unpack import _write
 
     liar = Member("a/1.png", 10, None, False, lambda: io.BytesIO(bytes(5_000_000)))
     into = release(tmp_path, 2_000_000)

@@ -1,6 +1,6 @@
 # Makes each dataset's release available, and says what is there.
-from usfmae.corpus.download import listing_digest
-from usfmae.corpus.hosts import LOCAL
+from usfmae.corpus.download.fetch import listing_digest
+from usfmae.corpus.download.hosts import LOCAL
 
 
 onstart:
@@ -11,7 +11,7 @@ onstart:
         if not Path("resources", d, "fetched.json").exists()
     }
     if any(dataset.access.host not in LOCAL for dataset in wanted.values()):
-        from usfmae.corpus.space import space_text
+        from usfmae.corpus.download.space import space_text
 
         print(space_text(wanted, Path("resources")))
 

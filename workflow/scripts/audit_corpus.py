@@ -1,9 +1,9 @@
-"""Door to `usfmae.corpus.audit` and the corpus figures."""
+"""Door to `usfmae.corpus.audit.run` and the corpus figures."""
 
 from pathlib import Path
 
-from usfmae.corpus.audit import audit
-from usfmae.corpus.availability import availability
+from usfmae.corpus.audit.availability import availability
+from usfmae.corpus.audit.run import audit
 from usfmae.progress import logged
 from usfmae.record import write_table
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs

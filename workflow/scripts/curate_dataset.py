@@ -1,8 +1,8 @@
-"""Door to `usfmae.corpus.frames.curate`."""
+"""Door to `usfmae.corpus.curation.frames.curate`."""
 
 from pathlib import Path
 
-from usfmae.corpus.frames import curate
+from usfmae.corpus.curation.frames import curate
 from usfmae.progress import logged
 from usfmae.settings import settings_from
 

@@ -1,8 +1,8 @@
-"""Door to `usfmae.corpus.download.fetch`."""
+"""Door to `usfmae.corpus.download.fetch.fetch`."""
 
 from pathlib import Path
 
-from usfmae.corpus.download import fetch
+from usfmae.corpus.download.fetch import fetch
 from usfmae.progress import logged
 from usfmae.settings import settings_from
 

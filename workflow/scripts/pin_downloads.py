@@ -1,8 +1,8 @@
-"""Door to `usfmae.corpus.pins.gather`."""
+"""Door to `usfmae.corpus.download.pins.gather`."""
 
 from pathlib import Path
 
-from usfmae.corpus.pins import gather
+from usfmae.corpus.download.pins import gather
 from usfmae.progress import logged
 
 with logged(snakemake.log[0]):

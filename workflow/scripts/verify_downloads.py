@@ -1,9 +1,9 @@
-"""Door to `usfmae.corpus.download.verify`."""
+"""Door to `usfmae.corpus.download.fetch.verify`."""
 
 import sys
 from pathlib import Path
 
-from usfmae.corpus.download import verify
+from usfmae.corpus.download.fetch import verify
 from usfmae.progress import logged
 
 with logged(snakemake.log[0]):

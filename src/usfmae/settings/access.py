@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class SimulatedAccess(Strict):
-    """A release made by the simulator in `usfmae.corpus.phantom`."""
+    """A release made by the simulator in `usfmae.corpus.simulation.phantom`."""
 
     host: Literal["simulated"]
     anatomy: Literal["kidney", "neck", "breast", "sweep"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from usfmae.corpus.annotations import COLOURED, above, colours, corrected_mask, published_mask
+from usfmae.corpus.curation.annotations import COLOURED, above, colours, corrected_mask, published_mask
+from usfmae.corpus.curation.resampling import halved
 from usfmae.corpus.readers import grey
-from usfmae.corpus.resampling import halved
 
 #: Grey value above which a pixel counts as insonified; scanners write black as 0 to about 8.
 BLACK = 8
@@ -23,7 +23,7 @@ def clean(frame: np.ndarray, method: str) -> tuple[np.ndarray, float]:
 
     `frame` is uint8 `(H, W)` or RGB `(H, W, 3)`; what is returned has the same shape. `method`: `none`;
     `published`, USF-MAE's mask filled by Navier-Stokes inpainting; `corrected`, our mask filled by Telea's
-    method, which is faster. Both look 3 pixels around. What the masks are: `usfmae.corpus.annotations`.
+    method, which is faster. Both look 3 pixels around. What the masks are: `annotations`, beside this.
     """
     if method == "none":
         return frame, 0.0

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from usfmae.corpus.unavailable import Damaged, Unavailable, too_large
+from usfmae.corpus.download.unavailable import Damaged, Unavailable, too_large
 
 SEVEN_ZIP = ("7zz", "7z", "7za")
 #: Seconds between two looks at how much a program has written.

@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from usfmae.corpus import cleaning
-from usfmae.corpus.chunks import Note
-from usfmae.corpus.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
-from usfmae.corpus.layout import Source
+from usfmae.corpus.curation import cleaning
+from usfmae.corpus.curation.chunks import Note
+from usfmae.corpus.curation.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
+from usfmae.corpus.curation.resampling import to_size
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, grey, read_frames, read_masks
-from usfmae.corpus.resampling import to_size
+from usfmae.corpus.releases.layout import Source
 from usfmae.settings.study import Corpus
 
 COLUMNS: dict[str, str] = {

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from scipy.fft import dctn
 
-from usfmae.corpus.fingerprints import THUMBNAIL
+from usfmae.corpus.curation.fingerprints import THUMBNAIL
 
 #: (transpose, turn upside down, mirror), applied in this order: all symmetries of the square.
 ORIENTATIONS = tuple(product((False, True), repeat=3))

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from urllib3.exceptions import HTTPError
 
 import usfmae
-from usfmae.corpus.unavailable import Unavailable
+from usfmae.corpus.download.unavailable import Unavailable
 from usfmae.settings.access import Download
 
 T = TypeVar("T")

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from usfmae.corpus.hosts import LOCAL, expanded
-from usfmae.corpus.layout import missing, release_files
-from usfmae.corpus.pins import read_downloads
-from usfmae.corpus.unavailable import Unavailable
+from usfmae.corpus.download.hosts import LOCAL, expanded
+from usfmae.corpus.download.pins import read_downloads
+from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.releases.layout import missing, release_files
 from usfmae.progress import progress
 from usfmae.record import sha256, write_json
 from usfmae.settings.access import Access, Download, FolderAccess, PackageAccess
@@ -35,7 +35,7 @@ def fetch(
 ) -> dict[str, Any]:
     """Makes the release of `dataset` available and writes `folder/fetched.json`, which it returns.
 
-    `lock` is the tracked table of checksums (see `usfmae.corpus.pins`). A dataset that cannot be had has
+    `lock` is the tracked table of checksums (see `pins`). A dataset that cannot be had has
     `status: unavailable` and a `reason` in one line, with what a person can do; this never raises for it.
     """
     fetched: dict[str, Any] = {
@@ -53,7 +53,7 @@ def fetch(
         if _is_used_in_place(dataset.access):
             root = LOCAL[dataset.access.host](dataset.access, folder)
         else:
-            from usfmae.corpus.archives import fetch_release  # loads what speaks with the network
+            from usfmae.corpus.download.archives import fetch_release  # loads what speaks with the network
 
             root, digests, downloads = fetch_release(name, dataset, folder, download, lock)
             fetched["downloads"] = [{key: entry[key] for key in KEPT if key in entry} for entry in downloads]

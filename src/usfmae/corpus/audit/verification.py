@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from usfmae.corpus.cleaning import BLACK
-from usfmae.corpus.descriptors import WINDOWS, normalised, oriented
-from usfmae.corpus.fingerprints import THUMBNAIL
+from usfmae.corpus.audit.descriptors import WINDOWS, normalised, oriented
+from usfmae.corpus.curation.cleaning import BLACK
+from usfmae.corpus.curation.fingerprints import THUMBNAIL
 from usfmae.progress import progress
 
 #: Side at which frames are compared, in pixels; smaller frames are compared at their own.

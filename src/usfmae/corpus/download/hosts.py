@@ -1,7 +1,7 @@
 """Where datasets come from: one function a host, found by the `host` of a dataset's `access`.
 
 `LOCAL` hosts put the release on this machine's disk (or find it there) and return its folder. `REMOTE` hosts
-(`usfmae.corpus.catalogues`) only say which files to fetch; all are then fetched the same way.
+(`usfmae.corpus.download.catalogues`) only say which files to fetch; all are then fetched the same way.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from usfmae.corpus import catalogues
-from usfmae.corpus.catalogues import Catalogue, FileToFetch
-from usfmae.corpus.release import write_release
-from usfmae.corpus.unavailable import Unavailable
+from usfmae.corpus.download import catalogues
+from usfmae.corpus.download.catalogues import Catalogue, FileToFetch
+from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.simulation.release import write_release
 from usfmae.progress import progress
 from usfmae.settings.access import FolderAccess, PackageAccess, SimulatedAccess
 

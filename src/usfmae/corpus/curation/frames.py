@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 import usfmae
-from usfmae.corpus.array_writer import ArrayWriter
-from usfmae.corpus.chunks import Note, chunk_folder, chunks_of, run_chunks
-from usfmae.corpus.fingerprints import THUMBNAIL
-from usfmae.corpus.layout import sources
+from usfmae.corpus.curation.array_writer import ArrayWriter
+from usfmae.corpus.curation.chunks import Note, chunk_folder, chunks_of, run_chunks
+from usfmae.corpus.curation.fingerprints import THUMBNAIL
+from usfmae.corpus.curation.source import COLUMNS, curated_frames
 from usfmae.corpus.readers import ReadOptions, reader_of
-from usfmae.corpus.source import COLUMNS, curated_frames
+from usfmae.corpus.releases.layout import sources
 from usfmae.progress import progress
 from usfmae.record import atomic, write_table
 from usfmae.settings.datasets import Dataset

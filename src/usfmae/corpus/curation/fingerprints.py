@@ -7,7 +7,7 @@ import hashlib
 import cv2
 import numpy as np
 
-from usfmae.corpus.resampling import halved
+from usfmae.corpus.curation.resampling import halved
 
 #: Side of a thumbnail in pixels.
 THUMBNAIL = 32

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from usfmae.corpus.phantom import Array, Medium, Scanner, simulate_frame
+from usfmae.corpus.simulation.phantom import Array, Medium, Scanner, simulate_frame
 
 Generator = np.random.Generator
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import requests
 
-from usfmae.corpus.catalogues import FileToFetch
-from usfmae.corpus.pins import Expected, Sums
-from usfmae.corpus.unavailable import NO_ROOM, Unavailable, no_room
-from usfmae.corpus.web import Broken, Web, without_secrets
+from usfmae.corpus.download.catalogues import FileToFetch
+from usfmae.corpus.download.pins import Expected, Sums
+from usfmae.corpus.download.unavailable import NO_ROOM, Unavailable, no_room
+from usfmae.corpus.download.web import Broken, Web, without_secrets
 from usfmae.progress import progress
 
 BLOCK = 1 << 16

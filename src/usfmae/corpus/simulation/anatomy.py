@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from usfmae.corpus.phantom import SCANNERS, Scanner
-from usfmae.corpus.scene import Placement, Structure, Subject, Tissue
+from usfmae.corpus.simulation.phantom import SCANNERS, Scanner
+from usfmae.corpus.simulation.scene import Placement, Structure, Subject, Tissue
 
 Generator = np.random.Generator
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from usfmae.corpus.candidates import by_descriptor, by_embedding, by_hash, unordered
-from usfmae.corpus.descriptors import oriented_hashes
-from usfmae.corpus.verification import SIDE, least_correlation, verify
+from usfmae.corpus.audit.candidates import by_descriptor, by_embedding, by_hash, unordered
+from usfmae.corpus.audit.descriptors import oriented_hashes
+from usfmae.corpus.audit.verification import SIDE, least_correlation, verify
 from usfmae.settings.study import Duplicates
 
 PAIR_COLUMNS = {

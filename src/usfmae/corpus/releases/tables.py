@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.corpus.patterns import matching
+from usfmae.corpus.releases.patterns import matching
 from usfmae.settings.base import nearest
 from usfmae.settings.datasets import Table
 

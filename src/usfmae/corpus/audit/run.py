@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from usfmae.corpus.audit.duplicates import find_pairs
+from usfmae.corpus.audit.groups import groups
+from usfmae.corpus.audit.overlaps import overlaps
 from usfmae.corpus.curated import read_corpus
-from usfmae.corpus.duplicates import find_pairs
-from usfmae.corpus.groups import groups
-from usfmae.corpus.overlaps import overlaps
 from usfmae.record import write_table
 from usfmae.settings.study import Corpus
 

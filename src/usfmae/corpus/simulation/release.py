@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from usfmae.corpus.anatomy import CLASSES, draw_subject
-from usfmae.corpus.phantom import SCANNERS
-from usfmae.corpus.scene import draw_frame
+from usfmae.corpus.simulation.anatomy import CLASSES, draw_subject
+from usfmae.corpus.simulation.phantom import SCANNERS
+from usfmae.corpus.simulation.scene import draw_frame
 from usfmae.record import write_json, write_table
 
 OVERLAY_SHARE = 0.08  # of the frames, where defects are wanted
@@ -23,7 +23,7 @@ SWEEP = "sweep"
 README = """\
 SIMULATED ULTRASOUND - NO PATIENT WAS EXAMINED
 
-Frames of anatomy "{anatomy}", computed by usfmae.corpus.phantom. They serve to try and test a workflow;
+Frames of anatomy "{anatomy}", computed by usfmae.corpus.simulation. They serve to try and test a workflow;
 nothing measured on them says anything about patients.
 
 images/<anatomy>_<subject>_<frame>.png       8-bit grey

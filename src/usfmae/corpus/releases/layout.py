@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from usfmae.corpus.patterns import matches, matching
-from usfmae.corpus.tables import LayoutError, Row, read_rows
+from usfmae.corpus.releases.patterns import matches, matching
+from usfmae.corpus.releases.tables import LayoutError, Row, read_rows
 from usfmae.settings.datasets import Dataset
 
 __all__ = ["LayoutError", "Source", "missing", "release_files", "sources"]

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from usfmae.corpus import programs
-from usfmae.corpus.programs import Member
-from usfmae.corpus.unavailable import NO_ROOM, Damaged, Unavailable, no_room, too_large
+from usfmae.corpus.download import programs
+from usfmae.corpus.download.programs import Member
+from usfmae.corpus.download.unavailable import NO_ROOM, Damaged, Unavailable, no_room, too_large
 from usfmae.progress import progress
 from usfmae.record import sha256
 

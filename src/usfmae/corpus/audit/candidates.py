@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usfmae.corpus.descriptors import (
+from usfmae.corpus.audit.descriptors import (
     ORIENTATIONS,
     WINDOWS,
     normalised,

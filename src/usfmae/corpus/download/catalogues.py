@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from usfmae.corpus.unavailable import Unavailable
+from usfmae.corpus.download.unavailable import Unavailable
 from usfmae.settings.access import (
     FigshareAccess,
     GithubAccess,
@@ -55,7 +55,7 @@ class FileToFetch:
 
 
 class Catalogue(Protocol):
-    """Reads a host's catalogue; `usfmae.corpus.web.Web` does it."""
+    """Reads a host's catalogue; `usfmae.corpus.download.web.Web` does it."""
 
     def json(self, url: str) -> Any: ...
 

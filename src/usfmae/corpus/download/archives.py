@@ -13,14 +13,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from usfmae.corpus.catalogues import FileToFetch
-from usfmae.corpus.hosts import REMOTE
-from usfmae.corpus.pins import Contents, Expected, Pins, Sums, read_downloads
-from usfmae.corpus.space import need_room
-from usfmae.corpus.transfer import transfer
-from usfmae.corpus.unavailable import Damaged, Unavailable
-from usfmae.corpus.unpack import Unpacked, archives_among, budget_of, is_archive, is_litter, readable, unpack
-from usfmae.corpus.web import Web, without_secrets
+from usfmae.corpus.download.catalogues import FileToFetch
+from usfmae.corpus.download.hosts import REMOTE
+from usfmae.corpus.download.pins import Contents, Expected, Pins, Sums, read_downloads
+from usfmae.corpus.download.space import need_room
+from usfmae.corpus.download.transfer import transfer
+from usfmae.corpus.download.unavailable import Damaged, Unavailable
+from usfmae.corpus.download.unpack import (
+    Unpacked,
+    archives_among,
+    budget_of,
+    is_archive,
+    is_litter,
+    readable,
+    unpack,
+)
+from usfmae.corpus.download.web import Web, without_secrets
 from usfmae.progress import progress
 from usfmae.record import sha256, write_json
 from usfmae.settings.access import Download, RemoteFile

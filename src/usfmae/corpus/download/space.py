@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usfmae.corpus.catalogues import FileToFetch
-from usfmae.corpus.unavailable import Unavailable
+from usfmae.corpus.download.catalogues import FileToFetch
+from usfmae.corpus.download.unavailable import Unavailable
 from usfmae.settings.datasets import Dataset
 
 if TYPE_CHECKING:
