@@ -49,6 +49,7 @@ localrules:
     report,
     track,
     fetch_dataset,
+    fetch_weights,
     sync_mlflow,
     verify,
     pin,
@@ -126,6 +127,7 @@ rule track:
 
 
 include: "workflow/rules/download.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"

@@ -10,14 +10,15 @@ import pandas as pd
 import torch
 
 from usfmae.settings.models import Encoder
-from usfmae.settings.recipes import Augmentation, PretrainRecipe, Training
+from usfmae.settings.pretraining import PretrainRecipe
 from usfmae.settings.tasks import Task
+from usfmae.settings.training import Augmentation, Training
 
 torch.set_num_threads(1)
 
 ENCODER = Encoder(width=16, depth=2, heads=2, patch_size=4)
 UNCHANGED = Augmentation(
-    crop_area=(1, 1), crop_ratio=(1, 1), rotation_degrees=0, horizontal_flip=0, brightness=0, contrast=0
+    crop_area=(1, 1), crop_ratio=(1, 1), rotation_degrees=(0, 0), horizontal_flip=0, brightness=0, contrast=0
 )
 LABELS = ("normal", "cystic")
 

@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from usfmae.settings.recipes import Augmentation
-from usfmae.training.augment import augment, random_affine
+from usfmae.settings.training import Augmentation
+from usfmae.training.augment import augment, change, draw, random_affine
 
 
 def only(**changes: Any) -> Augmentation:
@@ -49,7 +49,9 @@ def test_half_of_the_frames_flip_at_probability_one_half() -> None:
 @given(st.floats(0.1, 0.7), st.floats(1.0, 1.4), st.floats(0, 180), st.integers(0, 1000))
 def test_a_crop_keeps_its_share_of_the_area(area: float, ratio: float, degrees: float, seed: int) -> None:
     torch.manual_seed(seed)
-    settings = only(crop_area=(area, area), crop_ratio=(1 / ratio, ratio), rotation_degrees=degrees)
+    settings = only(
+        crop_area=(area, area), crop_ratio=(1 / ratio, ratio), rotation_degrees=(-degrees, degrees)
+    )
     matrices = random_affine(16, settings)[:, :, :2]
     assert torch.allclose(torch.linalg.det(matrices).abs(), torch.full((16,), area), rtol=1e-3)
 
@@ -112,7 +114,7 @@ def test_a_rotated_disc_stays_round_and_keeps_its_area() -> None:
     y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
     disc = (255 * ((x - 6) ** 2 + y**2 < 100)).to(torch.uint8).expand(16, 1, 64, 64)
     torch.manual_seed(0)
-    out = augment(disc, only(rotation_degrees=180.0))[:, 0]  # (16, 64, 64)
+    out = augment(disc, only(rotation_degrees=(-180, 180)))[:, 0]  # (16, 64, 64)
     mass = out.sum(dim=(1, 2))
     mean_x, mean_y = ((out * axis).sum(dim=(1, 2)) / mass for axis in (x, y))
     var_x = (out * (x - mean_x.view(-1, 1, 1)) ** 2).sum(dim=(1, 2)) / mass
@@ -122,3 +124,43 @@ def test_a_rotated_disc_stays_round_and_keeps_its_area() -> None:
     # It turns about the frame's middle: the distance of its centre from there stays.
     assert torch.allclose((mean_x**2 + mean_y**2).sqrt(), torch.full((16,), 6.0), atol=0.1)
     assert mean_y.abs().max() > 3
+
+
+def test_a_crop_that_never_fits_becomes_the_whole_frame_as_in_torchvision() -> None:
+    """USF-MAE asks for 0.5 to 2 times the area: the fact file's simulation of torchvision's rule."""
+    torch.manual_seed(0)
+    asked = {"crop_area": (0.5, 2.0), "crop_ratio": (3 / 4, 4 / 3), "crop_overflow": "whole"}
+    matrices = random_affine(20_000, only(**asked))[:, :, :2]
+    area = torch.linalg.det(matrices).abs()
+    whole = area > 1 - 1e-6
+    assert whole.float().mean() == pytest.approx(0.057, abs=0.005)
+    assert area[~whole].mean() == pytest.approx(0.69, abs=0.005)
+    assert area[~whole].min() >= 0.5 - 1e-6
+    sides = matrices.abs().amax(dim=2)  # (n, 2): height, width
+    assert sides.max() <= 1
+
+
+def test_a_frame_turned_before_it_is_cropped_moves_the_crop_with_it() -> None:
+    """Where the crop lies off the centre, turning about the frame's centre moves it, turning the crop not."""
+    cropped = {"crop_area": (0.25, 0.25), "crop_ratio": (1, 1), "rotation_degrees": (90, 90)}
+    places = {}
+    for about in ("crop", "frame"):
+        torch.manual_seed(0)
+        places[about] = random_affine(8, only(**cropped, rotate_about=about))[:, :, 2]
+    quarter_turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    assert torch.allclose(places["frame"], places["crop"] @ quarter_turn.T, atol=1e-6)
+
+
+def test_rotation_stays_between_its_two_angles() -> None:
+    torch.manual_seed(0)
+    matrices = random_affine(2000, only(rotation_degrees=(0, 90)))
+    angles = torch.rad2deg(torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert 0 <= angles.min() < 1
+    assert 89 < angles.max() <= 90 + 1e-4
+
+
+def test_part_of_a_batch_is_changed_as_it_is_in_the_whole_batch() -> None:
+    """Each process takes its part: what it does to a frame must not depend on how many there are."""
+    torch.manual_seed(0)
+    frames, changes = make_frames(8), draw(8, Augmentation())
+    assert torch.equal(change(frames, changes)[3:6], change(frames[3:6], changes[3:6]))

@@ -16,16 +16,23 @@ from fake_corpus import ENCODER, training
 from torch import Tensor, nn
 
 from usfmae.models.mae import MaskedAutoencoder, build_encoder
-from usfmae.settings.recipes import Augmentation, Training
+from usfmae.settings.training import Augmentation, Training
 from usfmae.training.augment import augment
 from usfmae.training.batches import epoch_order, normalise
-from usfmae.training.loop import STOPPED, TrainingError, Work, autocast, device_of, fit
+from usfmae.training.checkpointing import STOPPED
+from usfmae.training.loop import Work, autocast, fit
+from usfmae.training.processes import Processes, TrainingError
 
 Result = tuple[pd.DataFrame, dict[str, Tensor]]
 STEPS, BATCH = 4, 6
 FRAMES = torch.randint(
     0, 256, (STEPS * BATCH, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
 )
+
+
+HERE = Processes(torch.device("cpu"))
+#: Columns of the history that no two runs share.
+MEASURED = ["images_per_second", "waiting_share", "utilisation", "memory_gb"]
 
 
 class Broken(Exception):
@@ -43,24 +50,25 @@ def make_work(during: Callable[[int, int], None] = lambda _epoch, _step: None) -
         mask_ratio=0.75,
     )
 
-    def step_loss(epoch: int, step: int) -> Tensor:
+    def loss_of(model: nn.Module, epoch: int, step: int, _part: int) -> Tensor:
         during(epoch, step)
         rows = epoch_order(len(FRAMES), 3, epoch)[step * BATCH : (step + 1) * BATCH]
         loss: Tensor = model(normalise(augment(FRAMES[rows], Augmentation())))[0]
         return loss
 
     @torch.inference_mode()
-    def after_epoch(_: int) -> dict[str, float]:
+    def after_epoch(_: int, pause: Callable[[], None]) -> dict[str, float]:
         model.eval()
         noise = torch.rand(4, 16, generator=torch.Generator().manual_seed(1))
+        pause()
         return {"validation_loss": float(model(normalise(FRAMES[:4] / 255), noise)[0])}
 
-    return Work(model, STEPS, BATCH, step_loss, after_epoch)
+    return Work(model, STEPS, BATCH, loss_of, after_epoch)
 
 
 def run(work: Work, folder: Path | None, **changes: object) -> Result:
-    history = fit(work, training(**changes), seed=3, description="test", checkpoints=folder)
-    return history.drop(columns="images_per_second"), work.model.state_dict()
+    history = fit(work, training(**changes), seed=3, description="test", at=HERE, checkpoints=folder)
+    return history.drop(columns=MEASURED), work.model.state_dict()
 
 
 def at(where: tuple[int, int], act: Callable[[], None]) -> Callable[[int, int], None]:
@@ -92,7 +100,7 @@ def assert_same(one: Result, other: Result) -> None:
 
 def test_the_same_seed_trains_to_the_same_bits(unbroken: Result) -> None:
     assert_same(run(make_work(), None), unbroken)
-    other = fit(make_work(), training(), seed=4, description="another seed")
+    other = fit(make_work(), training(), seed=4, description="another seed", at=HERE)
     assert not (other["train_loss"] == unbroken[0]["train_loss"]).any()
 
 
@@ -114,7 +122,7 @@ def test_a_run_stopped_by_term_during_validation_resumes_to_the_same_bits(
 ) -> None:
     work = make_work()
     validate = work.after_epoch
-    work.after_epoch = lambda epoch: (terminate(), validate(epoch))[1]
+    work.after_epoch = lambda epoch, pause: (terminate(), validate(epoch, pause))[1]
     with pytest.raises(SystemExit):
         run(work, tmp_path)
     assert_same(run(make_work(), tmp_path), unbroken)
@@ -161,14 +169,14 @@ def test_after_a_resume_within_an_epoch_the_train_loss_is_the_mean_of_the_whole_
     losses: list[float] = []
 
     def recorded(work: Work) -> Work:
-        step_loss = work.step_loss
+        loss_of = work.loss
 
-        def record(epoch: int, step: int) -> Tensor:
-            loss = step_loss(epoch, step)
+        def record(model: nn.Module, *place: int) -> Tensor:
+            loss = loss_of(model, *place)
             losses.append(loss.item())
             return loss
 
-        work.step_loss = record
+        work.loss = record
         return work
 
     with pytest.raises(SystemExit):
@@ -196,20 +204,48 @@ def test_training_runs_outside_the_main_thread_too() -> None:
     assert found == [1]
 
 
+def spoilt(work: Work, places: set[tuple[int, int]], value: float = math.nan) -> Work:
+    """A work whose loss is not finite in some of its steps."""
+    loss_of = work.loss
+    work.loss = lambda model, epoch, step, part: (
+        loss_of(model, epoch, step, part) * (value if (epoch, step) in places else 1)
+    )
+    return work
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(value: float) -> None:
-    work = make_work()
-    step_loss = work.step_loss
-    work.step_loss = lambda epoch, step: step_loss(epoch, step) * (value if (epoch, step) == (1, 2) else 1)
-    with pytest.raises(TrainingError, match=rf"test: the loss became {value} in epoch 1, step 2\. Lower"):
-        run(work, None)
-    assert all(parameter.isfinite().all() for parameter in work.model.parameters())
+def test_a_step_that_is_not_finite_is_skipped_and_counted(value: float) -> None:
+    work = spoilt(make_work(), {(1, 2)}, value)
+    history, weights = run(work, None)
+    assert history["skipped_steps"].tolist() == [0, 1, 0]
+    assert history["train_loss"].notna().all()
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_too_many_skipped_steps_in_a_row_stop_with_epoch_step_and_the_last_good_state(tmp_path: Path) -> None:
+    places = {(0, 3), (1, 0), (1, 1)}
+    with pytest.raises(TrainingError, match="test: 3 steps in a row were not finite") as stopped:
+        run(spoilt(make_work(), places), tmp_path, stop_after_skipped=3, checkpoint_minutes=0)
+    assert "epoch 1, step 1" in str(stopped.value) and str(tmp_path) in str(stopped.value)
+    # The state on disk is the one before the bad steps: from there a mended run goes on.
+    assert sorted(path.name for path in tmp_path.iterdir())[-1] == "000000-00000003.pt"
+    assert run(make_work(), tmp_path)[0]["skipped_steps"].sum() == 0
+
+
+def test_a_run_that_skips_steps_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole = run(spoilt(make_work(), {(1, 0)}), None)
+    with pytest.raises(Broken):
+        run(spoilt(make_work(at((1, 2), crash)), {(1, 0)}), tmp_path, checkpoint_minutes=0)
+    assert_same(run(spoilt(make_work(), {(1, 0)}), tmp_path), whole)
 
 
 def test_the_history_has_a_row_an_epoch() -> None:
-    history = fit(make_work(), training(), seed=3, description="test")
-    columns = "epoch, step, learning_rate, train_loss, validation_loss, images_per_second"
-    assert list(history.columns) == columns.split(", ")
+    history = fit(make_work(), training(), seed=3, description="test", at=HERE)
+    measures = "epoch step learning_rate train_loss gradient_norm skipped_steps validation_loss"
+    assert sorted(history.columns) == sorted([*measures.split(), *MEASURED])
+    assert (history["gradient_norm"] > 0).all()
+    assert history["waiting_share"].between(0, 1).all()
+    assert (history["memory_gb"] > 0.01).all()
     assert history["epoch"].tolist() == [0, 1, 2]
     assert history["step"].tolist() == [4, 8, 12]
     assert (history["images_per_second"] > 0).all()
@@ -229,10 +265,11 @@ def learning_rates(
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     model = model or nn.Linear(2, 1)
     fit(
-        Work(model, steps, 1, lambda _e, _s: sum(p.square().sum() for p in model.parameters()), lambda _: {}),
+        Work(model, steps, 1, lambda m, *_: sum(p.square().sum() for p in m.parameters()), lambda *_: {}),
         settings,
         seed=0,
         description="test",
+        at=HERE,
     )
     return found
 
@@ -283,14 +320,42 @@ def test_the_gradient_is_clipped_to_the_norm_of_the_recipe(monkeypatch: pytest.M
     assert min(norms[STEPS:]) > 0.02
 
 
-def test_the_device_is_what_the_recipe_asks_for_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    found = {name: device_of(training(device=name)).type for name in ("cpu", "cuda", "auto")}
-    assert found == {"cpu": "cpu", "cuda": "cuda", "auto": "cuda"}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_of(training(device="auto")).type == "cpu"
-    with pytest.raises(TrainingError, match="device: cuda, but torch sees no GPU"):
-        device_of(training(device="cuda"))
+def test_biases_and_norms_are_decayed_where_the_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[float] = []
+
+    def step(self: torch.optim.AdamW, closure: None = None) -> None:
+        found[:] = [g["weight_decay"] for g in self.param_groups]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(make_work(), None, epochs=1, decay_all=True)
+    assert found == [0.05]
+
+
+def test_the_learning_rate_is_scaled_by_the_batch_that_the_recipe_names() -> None:
+    """USF-MAE scales by 128 / 256 although its batch is 64."""
+    assert training(learning_rate=3e-4, learning_rate_for=128, batch_size=64).peak_learning_rate == 1.5e-4
+    assert training(learning_rate=3e-4).peak_learning_rate == 3e-4
+
+
+def test_term_heard_in_the_validation_loop_leaves_it_at_the_next_batch(tmp_path: Path) -> None:
+    work, batches = make_work(), []
+
+    def validate(_: int, pause: Callable[[], None]) -> dict[str, float]:
+        for number in range(5):
+            batches.append(number)
+            if number == 1:
+                terminate()
+            pause()
+        return {"validation_loss": 0.0}
+
+    work.after_epoch = validate
+    with pytest.raises(SystemExit) as stopped:
+        run(work, tmp_path)
+    assert stopped.value.code == STOPPED
+    assert batches == [0, 1]
+    trained: list[tuple[int, int]] = []
+    run(make_work(lambda *step: trained.append(step)), tmp_path)
+    assert trained[0] == (1, 0)  # the epoch is not trained again, only validated
 
 
 def test_bfloat16_is_used_where_the_recipe_says_so() -> None:

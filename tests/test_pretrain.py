@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import pytest
 import torch
 from fake_corpus import ENCODER, make_corpus, pretrain_recipe, training
 from safetensors.torch import load_file
+from sklearn.model_selection import KFold
 
-from usfmae.models.mae import MaskedAutoencoder, build_encoder
+from usfmae.models.mae import build_encoder
 from usfmae.record import sha256
-from usfmae.settings.recipes import PretrainRecipe
-from usfmae.training import pretrain as module
-from usfmae.training.batches import FrameStore, normalise, to_float
-from usfmae.training.loop import TrainingError
-from usfmae.training.pretrain import pretrain, pretraining_frames, validation_loss
+from usfmae.settings.pretraining import Grid, PretrainRecipe
+from usfmae.training.batches import FrameStore
+from usfmae.training.frames import grid_fold, random_validation
+from usfmae.training.pretrain import Job, _Pretraining, pretrain
+from usfmae.training.processes import TrainingError
 
 FILES = ["encoder.safetensors", "history.parquet", "mae.safetensors", "reconstructions.npz", "run.json"]
 
@@ -31,14 +33,16 @@ def run(corpus: Path, recipe: PretrainRecipe | None = None, out: str = "tiny", *
     results = corpus.parents[1]
     options: dict[str, Any] = {"datasets": ["neck", "kidney"], "evaluation_datasets": []} | changes
     pretrain(
-        "tiny",
-        recipe or pretrain_recipe(),
-        ENCODER,
-        corpus=corpus,
-        simulated=True,
-        out=results / "pretrain" / out,
-        checkpoints=results.parent / "checkpoints",
-        **options,
+        Job(
+            name="tiny",
+            recipe=recipe or pretrain_recipe(),
+            encoder=ENCODER,
+            corpus=corpus,
+            simulated=True,
+            out=results / "pretrain" / out,
+            checkpoints=results.parent / "checkpoints",
+            **options,
+        )
     )
     return results / "pretrain" / out
 
@@ -66,14 +70,9 @@ def test_pretraining_writes_all_that_the_contract_promises(corpus: Path) -> None
     out = run(corpus)
     assert sorted(path.name for path in out.iterdir()) == FILES
     history = pd.read_parquet(out / "history.parquet")
-    assert list(history.columns) == [
-        "epoch",
-        "step",
-        "learning_rate",
-        "train_loss",
-        "validation_loss",
-        "images_per_second",
-    ]
+    figures = "train_loss validation_loss gradient_norm embedding_rank embedding_spread utilisation"
+    assert history[figures.split()].notna().all(axis=None)
+    assert (history["embedding_rank"] >= 1).all()
     assert len(history) == 3
     encoder, whole = load_file(out / "encoder.safetensors"), load_file(out / "mae.safetensors")
     build_encoder(size=16, channels=1, **ENCODER.model_dump()).load_state_dict(encoder)
@@ -155,13 +154,49 @@ def test_pretraining_frames_are_split_by_group(corpus: Path) -> None:
     groups = pd.read_parquet(corpus / "groups.parquet")
     owner = groups.set_index("frame_id")["group"]
     for seed in (0, 1, 2):
-        train, validation, excluded = pretraining_frames(groups, [], 0.5, seed)
+        train, validation = random_validation(groups, 0.5, seed)
         assert not set(owner[train]) & set(owner[validation])
         assert set(train) | set(validation) == set(groups["frame_id"])
-        assert (excluded, owner[validation].nunique()) == (0, round(0.5 * 47))
-    again = pretraining_frames(groups.sample(frac=1, random_state=0), [], 0.5, seed=2)
+        assert owner[validation].nunique() == round(0.5 * 47)
+    again = random_validation(groups.sample(frac=1, random_state=0), 0.5, seed=2)
     assert set(again[1]) == set(validation)
-    assert set(pretraining_frames(groups, [], 0.5, seed=3)[1]) != set(validation)
+    assert set(random_validation(groups, 0.5, seed=3)[1]) != set(validation)
+
+
+def test_a_grid_by_group_cuts_no_group_and_spreads_each_dataset_over_its_folds(corpus: Path) -> None:
+    groups = pd.read_parquet(corpus / "groups.parquet")
+    owner, dataset = (groups.set_index("frame_id")[column] for column in ("group", "dataset"))
+    grid = Grid(learning_rate=[1e-3], weight_decay=[0.05], folds=4)
+    seen = []
+    for fold in range(4):
+        train, validation = grid_fold(groups, grid, fold, seed=0)
+        assert not set(owner[train]) & set(owner[validation])
+        assert set(dataset[validation].value_counts()) <= set(range(8, 17))  # 12 of 48 frames, about
+        seen += list(validation)
+    assert sorted(seen) == sorted(groups["frame_id"])
+
+
+def test_a_grid_by_frame_is_the_notebooks_shuffled_k_fold(corpus: Path) -> None:
+    groups = pd.read_parquet(corpus / "groups.parquet")
+    grid = Grid(learning_rate=[1e-3], weight_decay=[0.05], folds=5, by="frame")
+    expected = list(KFold(5, shuffle=True, random_state=42).split(groups))[3][1]
+    train, validation = grid_fold(groups, grid, 3, seed=42)
+    assert list(validation) == list(groups["frame_id"].iloc[expected])
+    owner = groups.set_index("frame_id")["group"]
+    assert set(owner[train]) & set(owner[validation])  # which is why it is not the default
+
+
+def test_all_frames_are_learned_from_where_nothing_is_held_back(corpus: Path) -> None:
+    record = json.loads((run(corpus, pretrain_recipe(validation_fraction=0)) / "run.json").read_text())
+    assert record["counts"] == {"train": 96, "validation": 0, "left_out": 0}
+    assert record["metrics"]["validation_loss"] is None
+
+
+def test_a_fold_of_the_grid_keeps_its_history_and_record_alone(corpus: Path) -> None:
+    grid = {"learning_rate": [1e-3], "weight_decay": [0.05], "folds": 3}
+    out = run(corpus, pretrain_recipe(grid=grid), grid_fold=1)
+    assert sorted(path.name for path in out.iterdir()) == ["history.parquet", "run.json"]
+    assert json.loads((out / "run.json").read_text())["counts"]["validation"] == pytest.approx(32, abs=6)
 
 
 def test_too_few_frames_are_counted_in_the_error(corpus: Path) -> None:
@@ -175,29 +210,30 @@ def test_too_few_frames_are_counted_in_the_error(corpus: Path) -> None:
         run(corpus, evaluation_datasets=["neck", "kidney"])
 
 
-def test_the_validation_loss_is_the_same_at_each_call_and_knows_nothing_of_the_batch(corpus: Path) -> None:
-    recipe = pretrain_recipe()
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(
-        build_encoder(size=16, channels=1, **ENCODER.model_dump()),
-        decoder_width=16,
-        decoder_depth=1,
-        decoder_heads=2,
-        mask_ratio=0.75,
-    )
-    store, rows, cpu = FrameStore([corpus / "neck"]), np.arange(30), torch.device("cpu")
-    torch.manual_seed(1)
-    first = validation_loss(model, store, rows, 8, recipe, cpu)
-    torch.manual_seed(2)
-    assert validation_loss(model, store, rows, 8, recipe, cpu) == first
-    # The mean over frames, the last and smaller batch included.
-    parts = [rows[start : start + 8] for start in range(0, 30, 8)]
-    losses = []
-    for step, part in enumerate(parts):
-        noise = module._noise(model, len(part), recipe.seed, step)
-        with torch.inference_mode():
-            losses.append(float(model(normalise(to_float(store.gather(part))), noise)[0]))
-    assert first == pytest.approx(np.average(losses, weights=[8, 8, 8, 6]))
+def test_neither_parts_nor_storage_change_what_is_learned(corpus: Path) -> None:
+    """Gradient accumulation adds up to the same step; a copy of the frames holds the same frames."""
+    whole = pd.read_parquet(run(corpus) / "history.parquet")
+    for number, recipe in enumerate(
+        (
+            pretrain_recipe(training=training(micro_batch_size=2)),
+            pretrain_recipe(storage="local"),
+            pretrain_recipe(storage="memory"),
+            pretrain_recipe(storage="device"),
+        )
+    ):
+        other = pd.read_parquet(run(corpus, recipe, out=f"other_{number}") / "history.parquet")
+        for column in ("train_loss", "validation_loss", "gradient_norm"):
+            np.testing.assert_allclose(other[column], whole[column], rtol=1e-4)
+
+
+def test_a_part_that_does_not_divide_the_batch_is_refused(corpus: Path) -> None:
+    with pytest.raises(TrainingError, match="micro_batch_size 3 does not divide 8"):
+        run(corpus, pretrain_recipe(training=training(micro_batch_size=3)))
+
+
+def test_grey_frames_train_a_colour_model_and_the_reverse(corpus: Path) -> None:
+    weights = load_file(run(corpus, pretrain_recipe(channels=3)) / "encoder.safetensors")
+    assert weights["patch_embed.proj.weight"].shape[1] == 3
 
 
 def test_the_loss_falls_and_the_same_recipe_gives_the_same_weights(corpus: Path) -> None:
@@ -229,20 +265,24 @@ def test_reconstructions_lie_in_0_to_1_and_masked_pixels_are_marked(corpus: Path
     assert all(np.round(picture * 255).astype(np.uint8).tobytes() in known for picture in original)
 
 
+def during_steps(patch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
+    """The steps trained from now on; `act` is told the number of each."""
+    steps: list[int] = []
+    loss = _Pretraining.loss
+
+    def watched(self: _Pretraining, *place: Any) -> torch.Tensor:
+        steps.append(len(steps))
+        act(steps[-1])
+        return loss(self, *place)
+
+    patch.setattr(_Pretraining, "loss", watched)
+    return steps
+
+
 def stopped(corpus: Path, recipe: PretrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that TERM stops in its seventh batch."""
-    seen = 0
-    gather = FrameStore.gather
-
-    def term(self: FrameStore, rows: np.ndarray) -> torch.Tensor:
-        nonlocal seen
-        seen += 1
-        if seen == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return gather(self, rows)
-
+    """A run that TERM stops in its seventh step."""
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(FrameStore, "gather", term)
+        during_steps(patch, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 6 else None)
         run(corpus, recipe, out="resumed")
 
 
@@ -253,12 +293,9 @@ def test_a_stopped_pretraining_resumes_to_the_same_weights(
     unbroken = run(corpus, recipe, out="unbroken")
     stopped(corpus, recipe, monkeypatch)
     assert list((corpus.parents[2] / "checkpoints").rglob("*.pt"))
-    fitted: list[int] = []
-    gather = FrameStore.gather
-    monkeypatch.setattr(FrameStore, "gather", lambda self, rows: (fitted.append(1), gather(self, rows))[1])
+    steps = during_steps(monkeypatch, lambda _: None)
     resumed = run(corpus, recipe, out="resumed")
-    steps, validations = 3 * (76 // 8), 3 * 3 + 1
-    assert len(fitted) == steps + validations - 7
+    assert len(steps) == 3 * (76 // 8) - 7
     for name in ("mae.safetensors", "encoder.safetensors", "reconstructions.npz"):
         assert (resumed / name).read_bytes() == (unbroken / name).read_bytes()
     columns = ["epoch", "step", "learning_rate", "train_loss", "validation_loss"]

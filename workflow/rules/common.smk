@@ -61,8 +61,25 @@ def pretrain_datasets(settings, recipe):
     return settings.members(settings.recipes.pretrain[recipe].corpus)
 
 
+def grid_runs(settings, recipe):
+    """Folders of the runs of a recipe's grid: none where it has no grid."""
+    grid = settings.recipes.pretrain[recipe].grid
+    folder = f"results/pretrain/{recipe}/grid"
+    return [f"{folder}/{s}/fold-{k}" for s in grid.settings() for k in range(grid.folds)] if grid else []
+
+
+def chosen_setting(settings, recipe):
+    """The file that names the grid's best setting, as a list: empty where the recipe has no grid."""
+    return [f"results/pretrain/{recipe}/grid.json"] if settings.recipes.pretrain[recipe].grid else []
+
+
 def pretrain_files(settings):
-    return below([f"results/pretrain/{recipe}" for recipe in settings.pretrain_recipes()], PRETRAINED)
+    recipes = settings.pretrain_recipes()
+    files = below([f"results/pretrain/{recipe}" for recipe in recipes], PRETRAINED)
+    for recipe in recipes:
+        grid = grid_runs(settings, recipe)
+        files += below(grid, ["history.parquet", "run.json"]) + chosen_setting(settings, recipe)
+    return files
 
 
 def runs_of(settings, task, fractions):
@@ -110,10 +127,16 @@ def explained_run(settings, task, model):
     return next(run for run in main_runs(settings, task) if f"/{task}/{model}/" in run)
 
 
+def weights_file(checkpoint):
+    """What says where published weights are, as a list: empty where none are named."""
+    return [f"resources/weights/{checkpoint}/fetched.json"] if checkpoint else []
+
+
 def encoder_file(settings, model, fold):
-    """The pretrained encoder that a model starts from in a fold, as a list: empty where from scratch."""
+    """The encoder that a model starts from in a fold, as a list: empty where from scratch."""
     recipes = settings.pretrain_of(model, fold)
-    return below([f"results/pretrain/{recipe}" for recipe in recipes], ["encoder.safetensors"])
+    ours = below([f"results/pretrain/{recipe}" for recipe in recipes], ["encoder.safetensors"])
+    return ours + weights_file(settings.models[model].checkpoint)
 
 
 def left_out_folds(settings, recipe):

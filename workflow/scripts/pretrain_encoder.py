@@ -1,27 +1,23 @@
-"""Door to `usfmae.training.pretrain.pretrain`."""
+"""Door to `usfmae.training.launch.run`: the final run of a recipe, or one fold of its grid."""
 
 from pathlib import Path
 
 import torch
 
 from usfmae.progress import logged
-from usfmae.settings import settings_from
-from usfmae.training.pretrain import pretrain
+from usfmae.training.launch import run
 
 with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
-    settings, name = settings_from(snakemake.config), snakemake.wildcards.recipe
-    recipe = settings.recipes.pretrain[name]
-    datasets = settings.members(recipe.corpus)
-    pretrain(
-        name,
-        recipe,
-        settings.encoders[recipe.encoder],
-        corpus=Path(snakemake.input.groups).parent,
-        datasets=datasets,
-        evaluation_datasets=settings.evaluation_datasets(datasets),
-        simulated=bool(settings.simulated(datasets)),
-        folds=Path(snakemake.input.folds[0]) if snakemake.input.folds else None,
-        out=Path(snakemake.output.record).parent,
-        checkpoints=Path(snakemake.params.checkpoints),
-    )
+    given, gpus = snakemake.input, int(snakemake.resources.get("gpu", 0))
+    one = {key: str(given[key]) for key in ("folds", "initial_weights", "chosen") if given.get(key)}
+    asked = {
+        **one,
+        **dict(snakemake.wildcards.items()),
+        "wildcards": dict(snakemake.wildcards.items()),
+        "corpus": str(Path(given.groups).parent),
+        "out": str(Path(snakemake.output.record).parent),
+        "checkpoints": snakemake.params.checkpoints,
+        "gpus": gpus,
+    }
+    run(snakemake.config, asked, processes=gpus)

@@ -25,11 +25,12 @@ def build_classifier(
 ) -> nn.Module:
     """A module that maps frames `(N, channels, size, size)` to logits `(N, classes)`.
 
-    `encoder` is the shape that `model.encoder` names. `weights` is the pretrained encoder's safetensors
-    file, needed where `model.weights` is `pretrain`: a model never starts from a random twin of the
-    weights its name promises. Raises ValueError, or CheckpointError where the weights do not fit.
+    `encoder` is the shape that `model.encoder` names. `weights` is the pretrained encoder's safetensors file,
+    or the `fetched.json` of a published checkpoint, needed unless `model.weights` is `scratch`: a model never
+    starts from a random twin of the weights its name promises. Raises ValueError, MissingWeights where the
+    checkpoint is not here, CheckpointError where the weights do not fit.
     """
-    if (model.weights == "pretrain") != (weights is not None):
+    if (model.weights != "scratch") != (weights is not None):
         raise ValueError(f"{model.title}: weights are {model.weights!r} but the file given is {weights}")
     if encoder is not None:
         pool: dict[str, Any] = {"global_pool": model.pool, "fc_norm": model.pool == "avg"}

@@ -6,6 +6,7 @@ N frames, C channels, L patches of p x p pixels, D the encoder's width, E the de
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
@@ -14,11 +15,20 @@ from torch import Tensor, nn
 
 
 def build_encoder(
-    *, size: int, channels: int, patch_size: int, width: int, depth: int, heads: int, **options: object
+    *,
+    size: int,
+    channels: int,
+    patch_size: int,
+    width: int,
+    depth: int,
+    heads: int,
+    layer_norm_epsilon: float = 1e-6,
+    **options: object,
 ) -> VisionTransformer:
     """timm's vision transformer with sine-cosine positions to start from.
 
-    Raises ValueError where the patch size does not divide the frame's side (pixels).
+    `layer_norm_epsilon` is added to the variance by each LayerNorm; `options` go to timm. Raises ValueError
+    where the patch size does not divide the frame's side (pixels).
     """
     if size % patch_size:
         raise ValueError(f"patch_size {patch_size} does not divide the corpus's frame size {size}")
@@ -29,6 +39,7 @@ def build_encoder(
         embed_dim=width,
         depth=depth,
         num_heads=heads,
+        norm_layer=partial(nn.LayerNorm, eps=layer_norm_epsilon),
         **{"num_classes": 0, "global_pool": "token", **options},
     )
     encoder.pos_embed.data.copy_(positions(encoder.patch_embed.grid_size, width))
@@ -36,9 +47,23 @@ def build_encoder(
 
 
 def positions(grid: tuple[int, int], width: int) -> Tensor:
-    """Fixed two-dimensional sine-cosine positions `(1, 1 + L, width)`; the class token's is 0."""
+    """Fixed two-dimensional sine-cosine positions `(1, 1 + L, width)`; the class token's is 0.
+
+    A quarter of `width` each: sine and cosine of the column, sine and cosine of the row. That is the order
+    of the authors' code (util/pos_embed.py), which published decoders are trained with; timm has another.
+    """
     patches = build_sincos2d_pos_embed(list(grid), width, interleave_sin_cos=False)  # (L, width)
+    quarters = patches.view(-1, 2, 2, width // 4)  # (L, sine and cosine, row and column, width / 4)
+    patches = quarters.flip(2).transpose(1, 2).flatten(1)  # (L, width)
     return torch.cat([torch.zeros(1, width), patches])[None]
+
+
+def use_attention(model: nn.Module, kind: Literal["fused", "plain"]) -> None:
+    """Lets every attention layer of timm in `model` use PyTorch's scaled dot-product attention (`fused`), or
+    write the matrices out (`plain`). The results are the same but for rounding."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = kind == "fused"  # type: ignore[assignment]
 
 
 class MaskedAutoencoder(nn.Module):
@@ -53,6 +78,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_heads: int,
         mask_ratio: float,
         normalise_patches: bool = False,
+        layer_norm_epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         self.mask_ratio, self.normalise_patches = mask_ratio, normalise_patches
@@ -64,7 +90,7 @@ class MaskedAutoencoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.decoder_positions: Tensor
         self.register_buffer("decoder_positions", positions(encoder.patch_embed.grid_size, decoder_width))
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm = partial(nn.LayerNorm, eps=layer_norm_epsilon)
         self.decoder_blocks = nn.Sequential(
             *(
                 Block(decoder_width, decoder_heads, qkv_bias=True, norm_layer=norm)

@@ -64,6 +64,18 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
                     recipes += self.pretrain_of(model, fold)
         return list(dict.fromkeys(recipes))
 
+    def pretraining(self, recipe: str) -> dict[str, Any]:
+        """All settings that a pretraining recipe's weights depend on."""
+        entry = self.recipes.pretrain[recipe]
+        datasets = self.members(entry.corpus)
+        return {
+            "recipe": entry.effective(),
+            "encoder": self.encoders[entry.encoder].effective(),
+            "datasets": datasets,
+            "evaluation_datasets": self.evaluation_datasets(datasets),
+            "simulated": bool(self.simulated(datasets)),
+        }
+
     def evaluation_datasets(self, datasets: list[str]) -> list[str]:
         """Those of the datasets that are evaluation sets, or that a task of the study is tested on."""
         tested = {name for task in self.study.tasks for name in self.tasks[task].datasets}
@@ -226,9 +238,15 @@ def _broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[
         if model.pretrain and key in s.study.models:
             names = dict.fromkeys(model.pretrain.replace("{fold}", str(fold)) for fold in range(folds))
             add(["models", key, "pretrain"], "pretraining recipe", list(names), s.recipes.pretrain)
+        add(["models", key, "checkpoint"], "checkpoint", model.checkpoint, s.checkpoints)
+    for key, checkpoint in s.checkpoints.items():
+        add(["checkpoints", key, "seen"], "dataset", checkpoint.seen, s.datasets)
+    whole = [key for key, checkpoint in s.checkpoints.items() if checkpoint.contents == "mae"]
     for key, recipe in s.recipes.pretrain.items():
         add(["recipes", "pretrain", key, "encoder"], "encoder", recipe.encoder, s.encoders)
         add(["recipes", "pretrain", key, "corpus"], "corpus", recipe.corpus, s.corpora)
+        kind = "checkpoint with a decoder (`contents: mae`) called"
+        add(["recipes", "pretrain", key, "initial_weights"], kind, recipe.initial_weights, whole)
         if recipe.leave_out is not None:
             add(["recipes", "pretrain", key, "leave_out", "task"], "task", recipe.leave_out.task, s.tasks)
     for key, task in s.tasks.items():

@@ -1,4 +1,5 @@
-"""`config/models.yaml`: encoders (shapes of a vision transformer) and models (architecture and weights)."""
+"""`config/models.yaml`: encoders (shapes of a vision transformer), published checkpoints, and models
+(architecture and weights)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from usfmae.settings.base import Strict, Text
+from usfmae.settings.access import (
+    FigshareAccess,
+    FolderAccess,
+    GoogleDriveAccess,
+    HttpAccess,
+    ZenodoAccess,
+)
+from usfmae.settings.base import NO_EFFECT, Strict, Text
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -31,6 +39,33 @@ class Encoder(Strict):
         return self
 
 
+class Checkpoint(Strict):
+    """Published weights of a vision transformer, fetched as the datasets are."""
+
+    title: Text
+    access: Annotated[
+        HttpAccess | GoogleDriveAccess | ZenodoAccess | FigshareAccess | FolderAccess,
+        Field(discriminator="host"),
+    ]
+    """Where the file comes from, as in datasets.yaml. One file, or a Hugging Face folder on this machine
+    (`host: folder`). A model of a hub is a plain address of its `model.safetensors`."""
+    contents: Literal["encoder", "mae"]
+    """`encoder`: an encoder alone; `mae`: a decoder too, so that pretraining can go on from it."""
+    channels: Annotated[Literal[1, 3], NO_EFFECT]
+    """Of the frames it was trained on. Frames of the other kind can be used: the weights are converted."""
+    licence: Text
+    seen: Annotated[list[str] | None, NO_EFFECT] = None
+    """Evaluation datasets whose images it was pretrained on, without labels; null: not known."""
+    notes: Annotated[list[str], NO_EFFECT] = []
+
+    @model_validator(mode="after")
+    def _one_file(self) -> Checkpoint:
+        place = isinstance(self.access, FolderAccess) and self.access.folder is not None
+        if not place and len(self.access.files) != 1:
+            raise ValueError(f"`access.files` must name the one file, not {len(self.access.files)}")
+        return self
+
+
 class Model(Strict):
     """An architecture and the weights it starts from."""
 
@@ -40,10 +75,14 @@ class Model(Strict):
     """A key of `encoders`: our vision transformer."""
     timm: str | None = None
     """Or a timm model name, for example `densenet169`."""
-    weights: Literal["scratch", "pretrain"] = "scratch"
-    """`scratch`: random; `pretrain`: the encoder of the pretraining recipe named by `pretrain`."""
+    weights: Literal["scratch", "pretrain", "checkpoint"] = "scratch"
+    """`scratch`: random; `pretrain`: the encoder of the pretraining recipe named by `pretrain`; `checkpoint`:
+    the published weights named by `checkpoint`."""
     pretrain: str | None = None
     """Name of a pretraining recipe; `{fold}` in it stands for the fold that is fine-tuned."""
+    checkpoint: str | None = None
+    """A key of `checkpoints`. A model whose weights cannot be had is not run, and never starts from random
+    ones."""
     pool: Literal["avg", "token"] = "avg"
     """How a transformer's tokens become one vector: their mean, or the class token."""
     explain_layer: str | None = None
@@ -56,8 +95,10 @@ class Model(Strict):
             raise ValueError("give exactly one of `encoder` and `timm`")
         if (self.weights == "pretrain") != (self.pretrain is not None):
             raise ValueError("`weights: pretrain` and `pretrain: <recipe>` go together")
-        if self.weights == "pretrain" and self.encoder is None:
-            raise ValueError("weights of our pretraining need an `encoder`")
+        if (self.weights == "checkpoint") != (self.checkpoint is not None):
+            raise ValueError("`weights: checkpoint` and `checkpoint: <checkpoint>` go together")
+        if self.weights != "scratch" and self.encoder is None:
+            raise ValueError(f"`weights: {self.weights}` needs an `encoder`")
         if self.weights == "scratch" and "from scratch" not in self.title:
             raise ValueError(f'randomly initialised, so its title must say "from scratch": {self.title!r}')
         return self
@@ -65,4 +106,5 @@ class Model(Strict):
 
 class ModelsFile(Strict):
     encoders: dict[str, Encoder] = {}
+    checkpoints: dict[str, Checkpoint] = {}
     models: dict[str, Model] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.settings.tasks import Task
 from usfmae.training.augment import augment
 from usfmae.training.batches import FrameStore, epoch_order, normalise, to_float
-from usfmae.training.loop import TrainingError, Work, autocast, device_name, device_of, fit
+from usfmae.training.loop import Work, autocast, fit
+from usfmae.training.processes import TrainingError, device_name, processes
 
 
 def finetune(
@@ -55,7 +57,8 @@ def finetune(
     table = subsample_subjects(table, float(wildcards["fraction"]), seed)
     table = table.assign(target=table["label"].map({c: i for i, c in enumerate(task.classes)}))
     store = FrameStore([corpus / dataset for dataset in task.datasets])
-    device = device_of(recipe.training)
+    with processes(recipe.training) as at:
+        device = at.device
     torch.manual_seed(seed)
     classifier = build_classifier(  # type: ignore[call-overload]
         model,
@@ -68,7 +71,7 @@ def finetune(
     ).to(device, memory_format=torch.channels_last)  # a fifth faster for DenseNet on a CPU
     trainer = _Trainer(classifier, store, table, task, recipe, seed, device)
     description = f"fine-tuning {model.title}, fold {fold}"
-    history = fit(trainer.work(), recipe.training, seed=seed, description=description)
+    history = fit(trainer.work(), recipe.training, seed=seed, description=description, at=at)
     classifier.load_state_dict(trainer.best_state)
     scored = table[table["role"] != "train"]
     probabilities = trainer.predict(scored)
@@ -136,20 +139,20 @@ class _Trainer:
 
     def work(self) -> Work:
         steps = max(1, len(self.rows) // self.batch)
-        return Work(self.model, steps, self.batch, self.step_loss, self.after_epoch)
+        return Work(self.model, steps, self.batch, self.loss, self.after_epoch)
 
-    def step_loss(self, epoch: int, step: int) -> torch.Tensor:
+    def loss(self, model: nn.Module, epoch: int, step: int, _part: int) -> torch.Tensor:
         order = epoch_order(len(self.rows), self.seed, epoch)
         chosen = order[step * self.batch : (step + 1) * self.batch]
         frames = self.store.gather(self.rows[chosen]).to(self.device)
         targets = torch.from_numpy(self.targets[chosen]).to(self.device)
         with autocast(self.recipe.training, self.device):
-            logits = self.model(normalise(augment(frames, self.recipe.augmentation)))
+            logits = model(normalise(augment(frames, self.recipe.augmentation)))
         return F.cross_entropy(
             logits.float(), targets, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
         )
 
-    def after_epoch(self, epoch: int) -> dict[str, float]:
+    def after_epoch(self, epoch: int, _pause: Callable[[], None]) -> dict[str, float]:
         probabilities = self.predict(self.validation)
         targets = self.validation["target"].to_numpy(dtype=np.int64)
         loss = float(-np.log(np.clip(probabilities[np.arange(len(targets)), targets], 1e-12, 1)).mean())

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import math
-import signal
-import sys
-import threading
+import resource
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -20,119 +17,172 @@ import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from usfmae.progress import progress
-from usfmae.record import atomic
-from usfmae.settings.recipes import Training
+from usfmae.settings.training import Training
 from usfmae.training.batches import step_seed
+from usfmae.training.checkpointing import Checkpoints, Progress, StopFlag, leave
+from usfmae.training.processes import Processes, TrainingError
 
-#: Exit code of a run that was asked to stop, has checkpointed, and should be started again (EX_TEMPFAIL).
-STOPPED = 75
 
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and what to change."""
+class Stopped(Exception):
+    """TERM has come to one of the processes; all of them leave the validation together."""
 
 
 @dataclass
 class Work:
-    """What the loop needs to know of a task: the loss of one step, and what to measure after an epoch."""
+    """What the loop needs to know of a task: the loss of a step, and what to measure after an epoch."""
 
     model: nn.Module
     steps: int
     """Steps in an epoch."""
     batch: int
-    """Frames in a step."""
-    step_loss: Callable[[int, int], Tensor]
-    """(epoch, step) → loss; everything it draws comes from torch's global generator."""
-    after_epoch: Callable[[int], dict[str, float]]
-    """epoch → validation figures, which join the history."""
+    """Frames in a step, over all processes."""
+    loss: Callable[[nn.Module, int, int, int], Tensor]
+    """(model, epoch, step, part) → mean loss of one part of this process's share of the batch; what it draws
+    comes from torch's global generator, which is seeded before each step."""
+    after_epoch: Callable[[int, Callable[[], None]], dict[str, float]]
+    """(epoch, pause) → validation figures, which join the history. It calls `pause` after each batch, so that
+    TERM is heard there too."""
+    parts: int = 1
+    """Parts of equal size that a process's share is taken through the network in."""
+    waited: Callable[[], float] = lambda: 0.0
+    """Seconds since it was last asked that the device waited for frames."""
+    operations: float = 0.0
+    """Floating-point operations of a trained frame, forward and backward; 0: not counted."""
+    rate: float = 0.0
+    """Floating-point operations a second that the device reaches at best, measured; 0: not measured."""
 
 
 def fit(
-    work: Work, training: Training, *, seed: int, description: str, checkpoints: Path | None = None
+    work: Work,
+    training: Training,
+    *,
+    seed: int,
+    description: str,
+    at: Processes,
+    checkpoints: Path | None = None,
 ) -> pd.DataFrame:
     """Trains `work.model` in place and returns the history, a row an epoch.
 
     With a `checkpoints` folder the state is saved there at most every `training.checkpoint_minutes` and
-    at each TERM signal, and training continues from the newest one. Raises TrainingError at a loss that
-    is not finite, and SystemExit(75) after a TERM signal.
+    at each TERM signal, and training continues from the newest one. Raises TrainingError where too many
+    steps in a row are not finite, and SystemExit(75) after a TERM signal.
     """
-    optimiser = create_optimizer_v2(
-        work.model,
-        opt="adamw",
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-        layer_decay=training.layer_decay if training.layer_decay < 1 else None,
-        betas=training.betas,
-        fused=True,  # DenseNet-169 has 500 tensors: one call for all is a seventh faster, on a CPU too
-    )
+    optimiser = _optimiser(work.model, training)
     schedule = _schedule(optimiser, training, work.steps)
-    state = _Checkpoint(checkpoints, work.model, optimiser)
-    history, epoch, first_step, running = state.restore()
-    saved = time.monotonic()
+    states = Checkpoints(checkpoints, work.model, optimiser)
+    done = states.restore()
+    compiled: Any = torch.compile(work.model) if training.compile else work.model
+    model = at.parallel(compiled)
     parameters = [p for p in work.model.parameters() if p.requires_grad]
-    todo = range(epoch, training.epochs)
-    with _StopFlag() as stop:
-        for epoch in progress(todo, description=description, unit="epoch"):
-            started, done = time.monotonic(), 0
+    saved, limit = time.monotonic(), training.clip or math.inf
+
+    def save() -> None:
+        nonlocal saved
+        if at.first:
+            states.save(done)
+        saved = time.monotonic()
+
+    with StopFlag() as stop:
+
+        def pause() -> None:
+            if at.total(bool(stop))[0]:
+                raise Stopped
+
+        epochs = range(done.epoch, training.epochs)
+        for epoch in progress(epochs, description=description, unit="epoch") if at.first else epochs:
+            started, first_step = time.monotonic(), done.step
             work.model.train()
-            for step in range(first_step, work.steps):
-                count = epoch * work.steps + step
+            work.waited()
+            for step in range(done.step, work.steps):
                 torch.manual_seed(step_seed(seed, epoch, step))
-                schedule.step_update(count + 1)
-                loss = work.step_loss(epoch, step)
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"{description}: the loss became {value} in epoch {epoch}, step {step}. Lower "
-                        "training.learning_rate, or set training.precision: float32"
-                    )
+                schedule.step_update(epoch * work.steps + step + 1)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                if training.clip is not None:
-                    torch.nn.utils.clip_grad_norm_(parameters, training.clip)
-                optimiser.step()
-                running += value
-                done += 1
-                if stop or time.monotonic() - saved > 60 * training.checkpoint_minutes:
-                    state.save(history, epoch, step + 1, running)
-                    saved = time.monotonic()
-                    stop.leave_if_set(description, epoch, step)
+                loss = sum(_backward(model, work, epoch, step))
+                norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+                loss, stopping = at.total(loss / at.count, bool(stop))
+                if math.isfinite(loss) and math.isfinite(norm):  # both are the same in all processes
+                    optimiser.step()
+                    done.losses, done.norms, done.in_a_row = done.losses + loss, done.norms + norm, 0
+                else:
+                    done.skipped, done.in_a_row = done.skipped + 1, done.in_a_row + 1
+                done.step = step + 1
+                if done.in_a_row >= training.stop_after_skipped:
+                    raise TrainingError(
+                        f"{description}: {done.in_a_row} steps in a row were not finite (loss {loss}, norm "
+                        f"of the gradient {norm}; epoch {epoch}, step {step}). Lower "
+                        "training.learning_rate, or set training.precision: float32. "
+                        f"The last good state is in {checkpoints}"
+                    )
+                due = time.monotonic() - saved > 60 * training.checkpoint_minutes
+                if stopping or (due and not done.in_a_row):
+                    save()
+                if stopping:
+                    leave(description, done)
             seconds = time.monotonic() - started
-            history.append(
-                {
-                    "epoch": epoch,
-                    "step": (epoch + 1) * work.steps,
-                    "learning_rate": max(group["lr"] for group in optimiser.param_groups),
-                    "train_loss": running / work.steps,
-                    **work.after_epoch(epoch),
-                    "images_per_second": done * work.batch / seconds if done else 0.0,
-                }
-            )
-            first_step, running = 0, 0.0
-            if stop or time.monotonic() - saved > 60 * training.checkpoint_minutes:
-                state.save(history, epoch + 1, 0, 0.0)
-                saved = time.monotonic()
-                stop.leave_if_set(description, epoch, work.steps)
-    return pd.DataFrame(history)
-
-
-def device_of(training: Training) -> torch.device:
-    """The device that the recipe asks for. Raises TrainingError where there is none."""
-    available = torch.cuda.is_available()
-    if training.device == "cuda" and not available:
-        raise TrainingError("the recipe says training.device: cuda, but torch sees no GPU here")
-    return torch.device("cuda" if training.device != "cpu" and available else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+            speed = (work.steps - first_step) * work.batch / seconds
+            taken = work.steps - done.skipped
+            row = {
+                "epoch": epoch,
+                "step": (epoch + 1) * work.steps,
+                "learning_rate": max(group["lr"] for group in optimiser.param_groups),
+                "train_loss": done.losses / taken if taken else math.nan,
+                "gradient_norm": done.norms / taken if taken else math.nan,
+                "skipped_steps": done.skipped,
+                "images_per_second": speed,
+                "waiting_share": work.waited() / seconds,
+                "utilisation": speed * work.operations / (work.rate * at.count) if work.rate else math.nan,
+                "memory_gb": memory_gb(at.device),
+            }
+            try:
+                pause()
+                row |= work.after_epoch(epoch, pause)
+            except Stopped:
+                save()
+                leave(description, done)
+            done = Progress(epoch=epoch + 1, in_a_row=done.in_a_row, history=[*done.history, row])
+            if time.monotonic() - saved > 60 * training.checkpoint_minutes and not done.in_a_row:
+                save()
+    return pd.DataFrame(done.history)
 
 
 def autocast(training: Training, device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 matrix products where the recipe says so."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bfloat16")
+
+
+def memory_gb(device: torch.device) -> float:
+    """Most memory held so far: the GPU's, or that of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _backward(model: nn.Module, work: Work, epoch: int, step: int) -> Iterator[float]:
+    """Adds up the gradients of a step; gives what each part adds to its loss. The processes exchange their
+    gradients once, at the last part."""
+    for part in range(work.parts):
+        last = part == work.parts - 1
+        alone = isinstance(model, DistributedDataParallel) and not last
+        with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+            loss = work.loss(model, epoch, step, part) / work.parts
+            loss.backward()
+        yield float(loss.detach())
+
+
+def _optimiser(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    return create_optimizer_v2(
+        model,
+        opt="adamw",
+        lr=training.peak_learning_rate,
+        weight_decay=training.weight_decay,
+        filter_bias_and_bn=not training.decay_all,
+        layer_decay=training.layer_decay if training.layer_decay < 1 else None,
+        betas=training.betas,
+        fused=True,  # DenseNet-169 has 500 tensors: one call for all is a seventh faster, on a CPU too
+    )
 
 
 def _schedule(optimiser: torch.optim.Optimizer, training: Training, steps: int) -> CosineLRScheduler:
@@ -147,79 +197,3 @@ def _schedule(optimiser: torch.optim.Optimizer, training: Training, steps: int) 
         warmup_prefix=True,
         t_in_epochs=False,
     )
-
-
-class _StopFlag:
-    """True once TERM has come inside its `with`; other threads than the main one cannot listen for it.
-
-    The handler only sets the flag: saving inside a handler fails at random.
-    """
-
-    def __init__(self) -> None:
-        self._set = False
-        self._listens = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> _StopFlag:
-        if self._listens:
-            self._previous = signal.signal(signal.SIGTERM, self._on_term)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
-        self._set = True
-
-    def __bool__(self) -> bool:
-        return self._set
-
-    def leave_if_set(self, description: str, epoch: int, step: int) -> None:
-        if self._set:
-            print(f"{description}: stopped by TERM after epoch {epoch}, step {step}", file=sys.stderr)
-            raise SystemExit(STOPPED)
-
-
-class _Checkpoint:
-    """The newest two states of a run in a folder, each written whole; does nothing without a folder."""
-
-    def __init__(self, folder: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        self.folder, self.model, self.optimiser = folder, model, optimiser
-
-    def save(self, history: list[dict[str, float]], epoch: int, step: int, running: float) -> None:
-        if self.folder is None:
-            return
-        state = {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "history": history,
-            "epoch": epoch,
-            "step": step,
-            "running": running,
-        }
-        with atomic(self.folder / f"{epoch:06d}-{step:08d}.pt") as temporary:
-            torch.save(state, temporary)
-        for old in self._newest_first()[2:]:
-            old.unlink()
-
-    def restore(self) -> tuple[list[dict[str, float]], int, int, float]:
-        """(history, epoch, step, running loss) to go on from. A file cut short falls back to the one
-        before it."""
-        for path in self._newest_first():
-            try:
-                state = torch.load(path, weights_only=True, map_location="cpu")
-            except Exception as error:  # torch raises many kinds for a file cut short
-                print(
-                    f"{path}: not a whole checkpoint ({type(error).__name__}), trying an older one",
-                    file=sys.stderr,
-                )
-                continue
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            return state["history"], state["epoch"], state["step"], state["running"]
-        return [], 0, 0, 0.0
-
-    def _newest_first(self) -> list[Path]:
-        if self.folder is None or not self.folder.is_dir():
-            return []
-        return sorted(self.folder.glob("[0-9]*.pt"), reverse=True)

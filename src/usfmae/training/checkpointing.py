@@ -1,0 +1,116 @@
+"""What makes a run impossible to lose: states on disk, each written whole, and a flag, no sudden end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from usfmae.record import atomic
+
+#: Exit code of a run that was asked to stop, has checkpointed, and should be started again (EX_TEMPFAIL).
+STOPPED = 75
+#: States kept: where the newest is cut short, the one before it counts.
+KEPT = 2
+
+
+@dataclass
+class Progress:
+    """Where a run is: all that is needed to go on beside the weights and the optimiser's state."""
+
+    epoch: int = 0
+    step: int = 0
+    """Steps of the epoch that are done; all of them: the epoch waits for its validation."""
+    losses: float = 0.0
+    """Sum over the epoch's steps so far."""
+    norms: float = 0.0
+    """Sum of the gradients' norms over the epoch's steps so far."""
+    skipped: int = 0
+    """Steps of the epoch whose loss or gradient was not finite."""
+    in_a_row: int = 0
+    """The last so many steps were skipped."""
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The newest states of a run in a folder; does nothing without a folder."""
+
+    def __init__(self, folder: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self.folder, self.model, self.optimiser = folder, model, optimiser
+
+    def save(self, progress: Progress) -> None:
+        """Writes the state to a temporary name, to the disk itself, then to its own name."""
+        if self.folder is None:
+            return
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": asdict(progress),
+        }
+        with atomic(self.folder / f"{progress.epoch:06d}-{progress.step:08d}.pt") as temporary:
+            torch.save(state, temporary)
+        for old in self._newest_first()[KEPT:]:
+            old.unlink()
+
+    def restore(self) -> Progress:
+        """Puts the newest whole state back and says where it was; without one, the start."""
+        for path in self._newest_first():
+            try:
+                state = torch.load(path, weights_only=True, map_location="cpu")
+            except Exception as error:  # torch raises many kinds for a file cut short
+                print(
+                    f"{path}: not a whole checkpoint ({type(error).__name__}), trying an older one",
+                    file=sys.stderr,
+                )
+                continue
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            return Progress(**state["progress"])
+        return Progress()
+
+    def _newest_first(self) -> list[Path]:
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        return sorted(self.folder.glob("[0-9]*.pt"), reverse=True)
+
+
+class StopFlag:
+    """True once TERM has come inside its `with`; other threads than the main one cannot listen for it.
+
+    The handler only sets the flag: saving inside a handler fails at random.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._listens = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> StopFlag:
+        if self._listens:
+            self._previous = signal.signal(signal.SIGTERM, self._on_term)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listens:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
+        self._set = True
+
+    def __bool__(self) -> bool:
+        return self._set
+
+
+def leave(description: str, progress: Progress) -> None:
+    """Ends the process so that it is started again and goes on."""
+    print(
+        f"{description}: stopped by TERM in epoch {progress.epoch} after step {progress.step}",
+        file=sys.stderr,
+    )
+    raise SystemExit(STOPPED)

@@ -1,0 +1,88 @@
+"""Starts a pretraining: in this process, or in several through `torchrun`.
+
+    torchrun --nproc-per-node 4 -m usfmae.training.launch job.json
+
+`job.json` holds the workflow's merged configuration and what one job is about; `run` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from usfmae.record import write_json
+from usfmae.settings import settings_from
+from usfmae.training.checkpointing import STOPPED
+from usfmae.training.pretrain import Job, pretrain
+
+
+def job_of(config: dict[str, Any], asked: dict[str, Any]) -> Job:
+    """The job that `asked` describes: `recipe`, paths, and for the grid `setting` and `fold`, or `chosen`,
+    the file that names the best setting."""
+    settings, name = settings_from(config), str(asked["recipe"])
+    recipe = settings.recipes.pretrain[name]
+    if recipe.grid is not None and asked.get("setting"):
+        recipe = recipe.with_setting(recipe.grid.settings()[asked["setting"]])
+    elif asked.get("chosen"):
+        best = json.loads(Path(asked["chosen"]).read_text(encoding="utf-8"))
+        recipe = recipe.with_setting({key: best[key] for key in ("learning_rate", "weight_decay")})
+    datasets = settings.members(recipe.corpus)
+    return Job(
+        name=name,
+        recipe=recipe,
+        encoder=settings.encoders[recipe.encoder],
+        corpus=Path(asked["corpus"]),
+        datasets=datasets,
+        evaluation_datasets=settings.evaluation_datasets(datasets),
+        simulated=bool(settings.simulated(datasets)),
+        out=Path(asked["out"]),
+        checkpoints=Path(asked["checkpoints"]),
+        folds=_path(asked.get("folds")),
+        initial_weights=_path(asked.get("initial_weights")),
+        grid_fold=int(asked["fold"]) if asked.get("setting") else None,
+        wildcards=asked["wildcards"],
+        gpus=int(asked.get("gpus", 0)),
+    )
+
+
+def run(config: dict[str, Any], asked: dict[str, Any], processes: int) -> None:
+    """Runs the job in `processes` processes on this node. Raises SystemExit with the code of those that fail;
+    after TERM it is 75, as of a single process."""
+    if processes <= 1:
+        pretrain(job_of(config, asked))
+        return
+    job = Path(asked["checkpoints"]) / "job.json"
+    write_json(job, {"config": config, "asked": asked})
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc-per-node", str(processes), "-m", "usfmae.training.launch", str(job)]
+    stopped = False
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as started:
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            nonlocal stopped
+            stopped = True
+            started.send_signal(number)
+
+        before = signal.signal(signal.SIGTERM, pass_on)
+        try:
+            for line in started.stdout or ():
+                print(line, end="", flush=True)  # into the job's log, as what a single process says
+            code = started.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    if code:
+        raise SystemExit(STOPPED if stopped else code)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
+
+
+if __name__ == "__main__":
+    content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    pretrain(job_of(content["config"], content["asked"]))

@@ -1,0 +1,169 @@
+"""A pretraining as the workflow starts it: killed at any instant, stopped by TERM, in several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fake_corpus import ENCODER, make_corpus
+
+from usfmae.training.checkpointing import STOPPED
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+OUT = Path("results/pretrain/tiny")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+LAUNCH = ["-m", "usfmae.training.launch"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("launch"), ["neck", "kidney"])
+
+
+def write_job(folder: Path, corpus: Path, **training: Any) -> Path:
+    """`job.json` of a pretraining of 96 tiny frames, 10 epochs of 6 steps."""
+    config: dict[str, Any] = {}
+    for name in ("datasets", "models", "recipes", "tasks", "config"):
+        config |= yaml.safe_load((CONFIG / f"{name}.yaml").read_text(encoding="utf-8"))
+    config["datasets"] |= dict.fromkeys(("neck", "kidney"), config["datasets"]["simulated_neck"])
+    config["corpora"] |= {"fake": {"datasets": ["neck", "kidney"], "size": 16}}
+    config["encoders"] |= {"tiny": ENCODER.model_dump()}
+    config["recipes"]["pretrain"] |= {
+        "tiny": {
+            "title": "tiny",
+            "encoder": "tiny",
+            "corpus": "fake",
+            "evaluation_frames": "include",
+            "decoder_width": 16,
+            "decoder_depth": 1,
+            "decoder_heads": 2,
+            "training": {"epochs": 10, "batch_size": 12, "learning_rate": 1e-3, "device": "cpu"} | training,
+        }
+    }
+    asked = {
+        "recipe": "tiny",
+        "wildcards": {"recipe": "tiny"},
+        "corpus": str(corpus),
+        "out": str(folder / OUT),
+        "checkpoints": str(folder / "checkpoints"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(json.dumps({"config": config, "asked": asked}))
+    return folder / "job.json"
+
+
+def start(*command: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode in (0, STOPPED, -signal.SIGKILL), said
+    return process.returncode
+
+
+def history(job: Path) -> pd.DataFrame:
+    return pd.read_parquet(job.parent / OUT / "history.parquet")
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    job = write_job(tmp_path_factory.mktemp("unbroken"), corpus)
+    assert finish(start(sys.executable, *LAUNCH, str(job))) == 0
+    return job
+
+
+def test_kill_9_at_any_instant_loses_no_bit(corpus: Path, unbroken: Path, tmp_path: Path) -> None:
+    """With a checkpoint at each step: killed while training, while validating, while writing checkpoints."""
+    job = write_job(tmp_path, corpus, checkpoint_minutes=0)
+    chance = random.Random(0)
+    for _ in range(3):
+        process = start(sys.executable, *LAUNCH, str(job))
+        assert wait_for_state(tmp_path / "checkpoints", process)
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        assert finish(process) == -signal.SIGKILL
+    assert finish(start(sys.executable, *LAUNCH, str(job))) == 0
+    for name in ("mae.safetensors", "encoder.safetensors", "reconstructions.npz"):
+        assert (tmp_path / OUT / name).read_bytes() == (unbroken.parent / OUT / name).read_bytes()
+
+
+def wait_for_state(folder: Path, process: subprocess.Popen[str]) -> bool:
+    """Whether the run wrote a state of its own before it ended."""
+    before = set(folder.rglob("*.pt"))
+    while process.poll() is None:
+        if set(folder.rglob("*.pt")) - before:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_two_processes_learn_what_one_does(corpus: Path, unbroken: Path, tmp_path: Path) -> None:
+    """The same batch, shared: the losses differ by rounding alone."""
+    job = write_job(tmp_path, corpus)
+    assert finish(start(*TORCHRUN, "--standalone", "--nproc-per-node", "2", *LAUNCH, str(job))) == 0
+    for column in ("train_loss", "validation_loss", "gradient_norm"):
+        np.testing.assert_allclose(history(job)[column], history(unbroken)[column], rtol=1e-4)
+
+
+def test_two_nodes_that_meet_over_the_network_learn_what_one_does(
+    corpus: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    """Two agents on this machine stand for two nodes; on real ones this has not been measured."""
+    job = write_job(tmp_path, corpus)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting]
+    command = [*TORCHRUN, *options, "--rdzv-id", "tiny", "--local-addr", "127.0.0.1", *LAUNCH, str(job)]
+    nodes = [start(*command), start(*command)]
+    assert [finish(node) for node in nodes] == [0, 0]
+    np.testing.assert_allclose(history(job)["train_loss"], history(unbroken)["train_loss"], rtol=1e-4)
+
+
+def test_term_stops_all_processes_in_the_same_step_and_they_go_on(
+    corpus: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, corpus, epochs=10)
+    runner = (
+        "import json, sys; from usfmae.training.launch import run; job = json.load(open(sys.argv[1])); "
+        "run(job['config'], job['asked'], 2)"
+    )
+    process = start(sys.executable, "-c", runner, str(job))
+    assert process.stdout is not None
+    panels = tmp_path / "checkpoints"
+    while not list(panels.rglob("epoch-0001.png")):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process) == STOPPED
+    assert len(list(panels.rglob("*.pt"))) == 1
+    assert finish(start(sys.executable, "-c", runner, str(job))) == 0
+    assert len(history(job)) == 10
+    np.testing.assert_allclose(history(job)["train_loss"], history(unbroken)["train_loss"], rtol=1e-4)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(corpus: Path, tmp_path: Path) -> None:
+    job = write_job(tmp_path, corpus, batch_size=11)
+    process = start(*TORCHRUN, "--standalone", "--nproc-per-node", "2", *LAUNCH, str(job))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "batch_size 11 cannot be shared equally by 2 processes" in said
