@@ -1,4 +1,4 @@
-# Which files each stage makes, as pure functions of the settings. Plain Python: tests run this file as it is.
+# Which files each stage makes, as functions of the settings. Plain Python: tests run this file as it is.
 import re
 
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
@@ -57,7 +57,6 @@ def corpus_files(settings):
 
 
 def pretrain_datasets(settings, recipe):
-    """Datasets of the corpus that a recipe pretrains on."""
     return settings.members(settings.recipes.pretrain[recipe].corpus)
 
 
@@ -69,8 +68,9 @@ def grid_runs(settings, recipe):
 
 
 def chosen_setting(settings, recipe):
-    """The file that names the grid's best setting, as a list: empty where the recipe has no grid."""
-    return [f"results/pretrain/{recipe}/grid.json"] if settings.recipes.pretrain[recipe].grid else []
+    """The file that names the best setting of a recipe's grid, as a list: empty where there is none."""
+    name = settings.grid_of(recipe)
+    return [f"results/pretrain/{name}/grid.json"] if name else []
 
 
 def pretrain_files(settings):

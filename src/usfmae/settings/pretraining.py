@@ -53,6 +53,9 @@ class PretrainRecipe(Strict):
     evaluation_frames: Literal["exclude", "include", "seen"] = "exclude"
     """Whether frames of evaluation sets, and frames in one group with them, are pretrained on. `include`:
     yes, and a task that is tested on one of them is refused. `seen`: yes, and each result says so."""
+    leave_out_datasets: list[str] = []
+    """Datasets of the corpus that are not pretrained on, whatever `evaluation_frames` says; copies of their
+    frames in other datasets stay."""
     leave_out: LeaveOut | None = None
     """Pretraining on a task's own data: one fold's test and hold-out frames, which are left out with their
     groups."""
@@ -73,6 +76,8 @@ class PretrainRecipe(Strict):
     grid: Grid | None = None
     """Try these settings on folds first; the one with the lowest mean validation loss replaces those of
     `training` for the final run on all frames."""
+    setting_of: str | None = None
+    """Another recipe, whose grid's best setting is used."""
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of groups held back to measure the loss; 0: all frames are learned from."""
     seed: int = 0
@@ -85,6 +90,8 @@ class PretrainRecipe(Strict):
             raise ValueError(
                 f"decoder_heads ({self.decoder_heads}) must divide decoder_width ({self.decoder_width})"
             )
+        if self.grid is not None and self.setting_of is not None:
+            raise ValueError("give `grid` or `setting_of`, not both")
         return self
 
     def with_setting(self, setting: dict[str, float]) -> PretrainRecipe:

@@ -27,13 +27,16 @@ def held_back_frames(recipe: PretrainRecipe, folds: Path | None) -> pd.Series | 
 
 
 def free_frames(
-    groups: pd.DataFrame, left_out: list[str], held_back: pd.Series | tuple[str, ...] = ()
+    groups: pd.DataFrame,
+    left_out: list[str],
+    held_back: pd.Series | tuple[str, ...] = (),
+    without: list[str] | tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """The rows of `groups` that may be learned from: a group that touches a dataset of `left_out` or a frame
-    of `held_back` is left out whole."""
+    of `held_back` is left out whole; of the datasets in `without`, their own frames alone."""
     touches = groups["dataset"].isin(left_out) | groups["frame_id"].isin(held_back)
     touched = groups.loc[touches, "group"].unique()
-    return groups[~groups["group"].isin(touched)]
+    return groups[~groups["group"].isin(touched) & ~groups["dataset"].isin(without)]
 
 
 def random_validation(free: pd.DataFrame, fraction: float, seed: int) -> tuple[pd.Series, pd.Series]:

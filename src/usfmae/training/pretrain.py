@@ -130,7 +130,8 @@ def _frames(job: Job) -> tuple[pd.Series, pd.Series, int]:
     """(training frame ids, validation frame ids, number of frames left out)."""
     recipe, groups = job.recipe, pd.read_parquet(job.corpus / "groups.parquet")
     left_out = job.evaluation_datasets if recipe.evaluation_frames == "exclude" else []
-    free = free_frames(groups, left_out, held_back_frames(recipe, job.folds))
+    held_back = held_back_frames(recipe, job.folds)
+    free = free_frames(groups, left_out, held_back, recipe.leave_out_datasets)
     excluded = len(groups) - len(free)
     if job.grid_fold is not None and recipe.grid is not None:
         return *grid_fold(free, recipe.grid, job.grid_fold, recipe.seed), excluded

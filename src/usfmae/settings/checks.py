@@ -1,0 +1,95 @@
+"""What no single file of config/ can be wrong about: names without an entry, licences, and leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from usfmae.settings.whole import Settings
+
+
+def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[str]]]:
+    """(path of the key, kind of thing, name, known names) for each name without an entry."""
+    references: list[tuple[list[str], str, str, Any]] = []
+
+    def add(path: list[str], kind: str, names: str | list[str] | None, known: Any) -> None:
+        for name in [names] if isinstance(names, str) else names or []:
+            references.append((path, kind, name, known))
+
+    for key, corpus in s.corpora.items():
+        add(["corpora", key, "datasets"], "dataset", corpus.datasets, s.datasets)
+    folds = max((s.tasks[task].split.folds for task in s.study.tasks if task in s.tasks), default=0)
+    used = set(s.study.pretrain)
+    for key, model in s.models.items():
+        add(["models", key, "encoder"], "encoder", model.encoder, s.encoders)
+        if model.pretrain and key in s.study.models:
+            names = dict.fromkeys(model.pretrain.replace("{fold}", str(fold)) for fold in range(folds))
+            used |= set(names)
+            add(["models", key, "pretrain"], "pretraining recipe", list(names), s.recipes.pretrain)
+        add(["models", key, "checkpoint"], "checkpoint", model.checkpoint, s.checkpoints)
+    for key, checkpoint in s.checkpoints.items():
+        add(["checkpoints", key, "seen"], "dataset", checkpoint.seen, s.datasets)
+    whole = [key for key, checkpoint in s.checkpoints.items() if checkpoint.contents == "mae"]
+    with_grid = [name for name, recipe in s.recipes.pretrain.items() if recipe.grid is not None]
+    for key, recipe in s.recipes.pretrain.items():
+        if key not in used:  # its corpus may be another study's
+            continue
+        add(["recipes", "pretrain", key, "encoder"], "encoder", recipe.encoder, s.encoders)
+        add(["recipes", "pretrain", key, "corpus"], "corpus", recipe.corpus, s.corpora)
+        kind = "checkpoint with a decoder (`contents: mae`) called"
+        add(["recipes", "pretrain", key, "initial_weights"], kind, recipe.initial_weights, whole)
+        add(["recipes", "pretrain", key, "setting_of"], "recipe with a grid", recipe.setting_of, with_grid)
+        members = s.corpora[recipe.corpus].datasets if recipe.corpus in s.corpora else []
+        kind = f"dataset in corpus {recipe.corpus!r} called"
+        add(["recipes", "pretrain", key, "leave_out_datasets"], kind, recipe.leave_out_datasets, members)
+        if recipe.leave_out is not None:
+            add(["recipes", "pretrain", key, "leave_out", "task"], "task", recipe.leave_out.task, s.tasks)
+    for key, task in s.tasks.items():
+        if key in s.study.tasks:
+            add(["tasks", key, "corpus"], "corpus", task.corpus, s.corpora)
+            members = s.corpora[task.corpus].datasets if task.corpus in s.corpora else []
+            kind = f"dataset in corpus {task.corpus!r} called"
+            add(["tasks", key, "datasets"], kind, task.datasets, members)
+    add(["study", "corpora"], "corpus", s.study.corpora, s.corpora)
+    add(["study", "pretrain"], "pretraining recipe", s.study.pretrain, s.recipes.pretrain)
+    add(["study", "tasks"], "task", s.study.tasks, s.tasks)
+    add(["study", "models"], "model", s.study.models, s.models)
+    add(["study", "reference"], "model in study.models called", s.study.reference, s.study.models)
+    add(["study", "recipe"], "fine-tuning recipe", s.study.recipe, s.recipes.finetune)
+    add(["study", "explain", "recipe"], "explain recipe", s.study.explain.recipe, s.recipes.explain)
+    add(
+        ["study", "explain", "models"], "model in study.models called", s.study.explain.models, s.study.models
+    )
+    for path, kind, name, known in references:
+        if name not in known:
+            yield path, kind, name, list(known)
+
+
+def closed_by_licence(s: Settings) -> Iterator[str]:
+    """A sentence for each dataset of a task whose licence its corpus does not use."""
+    for name in s.study.tasks:
+        task = s.tasks[name]
+        for dataset in set(task.datasets) - set(s.members(task.corpus)):
+            use = s.datasets[dataset].licence.use
+            yield (
+                f"tasks.{name}.datasets: the licence of {dataset} is {use!r}, which "
+                f"corpora.{task.corpus}.licences does not name: add it there if you may use the images"
+            )
+
+
+def pretrained_on_its_test(s: Settings) -> Iterator[str]:
+    """A sentence for each task, model and fold whose encoder has seen the fold's test frames."""
+    for task_name in s.study.tasks:
+        task = s.tasks[task_name]
+        for model in s.study.models:
+            for fold in range(task.split.folds):
+                for name in s.pretrain_of(model, fold):
+                    recipe = s.recipes.pretrain[name]
+                    shared = set(s.members(recipe.corpus)) & set(task.datasets)
+                    left_out = recipe.leave_out
+                    safe = left_out is not None and (left_out.task, left_out.fold) == (task_name, fold)
+                    if recipe.evaluation_frames == "include" and shared and not safe:
+                        yield (
+                            f"recipes.pretrain.{name} includes evaluation frames and {model} starts from it "
+                            f"on {task_name}, fold {fold}: it needs leave_out with that task and fold"
+                        )
