@@ -290,3 +290,17 @@ def test_class_weights_make_each_class_count_as_much(
         assert counts["cystic"] == 6 < counts["normal"]
         normal, cystic = weights[0].tolist()  # in the task's order
         assert normal * counts["normal"] == pytest.approx(cystic * counts["cystic"])
+
+
+def test_a_probe_trains_the_head_and_leaves_the_encoder_as_it_was() -> None:
+    model = build_classifier(
+        Model(title="from scratch", encoder="tiny"), ENCODER, classes=2, size=16, channels=1, drop_path=0.5
+    )
+    freeze(model)
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"head", "fc_norm"}
+    resnet = timm.create_model("resnet18", num_classes=2)
+    freeze(resnet)
+    assert {name.split(".")[0] for name, p in resnet.named_parameters() if p.requires_grad} == {"fc"}
+    with pytest.raises(TrainingError, match="no head was found"):
+        freeze(nn.Conv2d(1, 1, 1))

@@ -86,7 +86,7 @@ def runs_of(settings, task, fractions):
     """Folders of the fine-tuning runs of a task at the given shares of training subjects."""
     return [
         RUN.format(
-            task=task, model=model, recipe=settings.study.recipe, fraction=f"{f:g}", seed=seed, fold=fold
+            task=task, model=model, recipe=settings.recipe_of(model), fraction=f"{f:g}", seed=seed, fold=fold
         )
         for model in settings.study.models
         for f in fractions

@@ -51,7 +51,8 @@ class Products:
     def finetune_folders(self, task: str, model: str, fraction: float) -> list[Path]:
         """The folders of the study's runs of a model, seeds and folds in order. What other settings left
         beside them is passed over."""
-        folder = self.results / "finetune" / task / model / self.study.recipe / f"fraction-{fraction:g}"
+        recipe = self.settings.recipe_of(model)
+        folder = self.results / "finetune" / task / model / recipe / f"fraction-{fraction:g}"
         folds = range(self.settings.tasks[task].split.folds)
         return [folder / f"seed-{seed}" / f"fold-{fold}" for seed in self.study.seeds for fold in folds]
 

@@ -26,6 +26,7 @@ def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[s
             names = dict.fromkeys(model.pretrain.replace("{fold}", str(fold)) for fold in range(folds))
             used |= set(names)
             add(["models", key, "pretrain"], "pretraining recipe", list(names), s.recipes.pretrain)
+        add(["models", key, "recipe"], "fine-tuning recipe", model.recipe, s.recipes.finetune)
         add(["models", key, "checkpoint"], "checkpoint", model.checkpoint, s.checkpoints)
     for key, checkpoint in s.checkpoints.items():
         add(["checkpoints", key, "seen"], "dataset", checkpoint.seen, s.datasets)

@@ -83,6 +83,8 @@ class Model(Strict):
     checkpoint: str | None = None
     """A key of `checkpoints`. A model whose weights cannot be had is not run, and never starts from random
     ones."""
+    recipe: str | None = None
+    """A fine-tuning recipe of its own, in place of the study's: the same weights by another protocol."""
     pool: Literal["avg", "token"] = "avg"
     """How a transformer's tokens become one vector: their mean, or the class token."""
     explain_layer: str | None = None

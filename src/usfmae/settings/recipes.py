@@ -21,6 +21,8 @@ class FinetuneRecipe(Strict):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: bool = True
     """Weight the loss by the inverse class frequency of the training frames."""
+    freeze: bool = False
+    """Train the new head alone on the frozen encoder (a linear probe)."""
     drop_path: Share = 0.0
     """Stochastic depth of a transformer."""
     selection: Literal["loss", "score"] = "score"

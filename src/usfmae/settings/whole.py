@@ -34,6 +34,10 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
         name = self.models[model].encoder
         return self.encoders[name] if name else None
 
+    def recipe_of(self, model: str) -> str:
+        """The fine-tuning recipe of a model: its own, or the study's."""
+        return self.models[model].recipe or self.study.recipe
+
     def pretrain_of(self, model: str, fold: int) -> list[str]:
         """The pretraining recipe that a model starts from in a fold, as a list: empty where from scratch."""
         name = self.models[model].pretrain
