@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from usfmae.training.batches import (
+    Feeder,
     FrameStore,
+    Place,
     denormalise,
     epoch_order,
     normalise,
     step_seed,
     to_float,
+    weighted_order,
+    with_channels,
 )
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -98,3 +107,129 @@ def test_each_step_has_a_seed_of_its_own_that_torch_takes() -> None:
     assert len(seeds) == 4 * 30 * 30
     assert all(0 <= seed < 2**63 for seed in seeds)
     torch.manual_seed(max(seeds))
+
+
+def test_grey_as_colour_is_three_times_the_same_and_colour_as_grey_is_its_luma() -> None:
+    grey = torch.rand(2, 1, 4, 4)
+    colour = with_channels(grey, 3)
+    assert colour.shape == (2, 3, 4, 4)
+    assert all(torch.equal(colour[:, channel], grey[:, 0]) for channel in range(3))
+    assert torch.allclose(with_channels(colour, 1), grey, atol=1e-6)
+    red = torch.zeros(1, 3, 1, 1)
+    red[:, 0] = 1
+    assert with_channels(red, 1).item() == pytest.approx(0.299)
+    for frames in (grey, colour):
+        assert with_channels(frames, frames.shape[1]) is frames
+
+
+SIZES = [400, 80, 20]
+DATASETS = np.repeat([0, 1, 2], SIZES)
+
+
+@hypothesis_settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 500))
+def test_at_temperature_1_an_epoch_holds_each_frame_once(seed: int, epoch: int) -> None:
+    order = weighted_order(DATASETS, 1, seed, epoch)
+    assert np.array_equal(np.sort(order), np.arange(500))
+    assert np.array_equal(order, epoch_order(500, seed, epoch))
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0, [167, 167, 166]), (0.5, [299, 134, 67])])
+def test_a_temperature_below_1_draws_small_datasets_more_often(
+    temperature: float, expected: list[int]
+) -> None:
+    """At 0 each as often as any other; at 0.5 as the roots of 400, 80 and 20 are to each other."""
+    for epoch in range(3):
+        order = weighted_order(DATASETS, temperature, 0, epoch)
+        assert len(order) == 500
+        assert np.bincount(DATASETS[order]) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5])
+def test_no_frame_comes_a_second_time_before_each_of_its_dataset_came_once(temperature: float) -> None:
+    counts: Counter[int] = Counter()
+    for epoch in range(7):
+        counts.update(weighted_order(DATASETS, temperature, 3, epoch).tolist())
+        for dataset in range(3):
+            drawn = [counts[frame] for frame in np.flatnonzero(dataset == DATASETS)]
+            assert max(drawn) - min(drawn) <= 1
+
+
+def test_a_weighted_order_depends_on_seed_and_epoch_alone() -> None:
+    orders = {(s, e): weighted_order(DATASETS, 0.5, s, e) for s in range(3) for e in range(3)}
+    assert len({tuple(order) for order in orders.values()}) == 9
+    np.random.seed(1)  # noqa: NPY002 - the global state must not matter
+    assert all(
+        np.array_equal(weighted_order(DATASETS, 0.5, *place), order) for place, order in orders.items()
+    )
+
+
+def test_the_datasets_of_a_weighted_order_are_mixed() -> None:
+    first = DATASETS[weighted_order(DATASETS, 0, 0, 0)][:60]
+    assert (np.bincount(first, minlength=3) > 8).all()
+
+
+def frames_of(place: Place) -> torch.Tensor:
+    return torch.tensor(place)
+
+
+def following(place: Place) -> Place | None:
+    """Two epochs of four steps."""
+    epoch, step, _ = place
+    number = 4 * epoch + step + 1
+    return (*divmod(number, 4), 0) if number < 8 else None
+
+
+def test_a_feeder_gives_what_is_asked_for_in_any_order() -> None:
+    feeder = Feeder(frames_of, following, CPU)
+    places = [(epoch, step, 0) for epoch in range(2) for step in range(4)]
+    for asked in (places, places[::-1], [places[3], places[3], places[0], places[6]]):
+        assert [tuple(feeder(place).tolist()) for place in asked] == asked
+
+
+def test_a_feeder_gathers_each_part_once_and_ahead_of_the_asking() -> None:
+    gathered: list[Place] = []
+    ahead = threading.Event()
+
+    def gather(place: Place) -> torch.Tensor:
+        gathered.append(place)
+        if place == (0, 2, 0):
+            ahead.set()
+        return frames_of(place)
+
+    feeder = Feeder(gather, following, CPU)
+    feeder((0, 0, 0))
+    assert ahead.wait(10)  # two parts ahead, while nobody asks
+    assert gathered == [(0, 0, 0), (0, 1, 0), (0, 2, 0)]
+    for step in (1, 2, 3):
+        feeder((0, step, 0))
+    for step in range(4):
+        feeder((1, step, 0))
+    assert gathered == [(epoch, step, 0) for epoch in range(2) for step in range(4)]
+
+
+def test_a_feeder_measures_how_long_it_was_waited_for() -> None:
+    def slow(place: Place) -> torch.Tensor:
+        time.sleep(0.1)
+        return frames_of(place)
+
+    feeder = Feeder(slow, following, CPU)
+    feeder((0, 0, 0))
+    assert 0.08 < feeder.waited() < 1
+    assert feeder.waited() == 0
+    time.sleep(0.5)  # the device works, and the next two parts are gathered
+    feeder((0, 1, 0))
+    assert feeder.waited() < 0.05
+
+
+def test_what_goes_wrong_in_gathering_is_raised_where_the_part_is_asked_for() -> None:
+    def gather(place: Place) -> torch.Tensor:
+        if place == (0, 1, 0):
+            raise OSError("the disk is gone")
+        return frames_of(place)
+
+    feeder = Feeder(gather, following, CPU)
+    assert feeder((0, 0, 0)).tolist() == [0, 0, 0]
+    with pytest.raises(OSError, match="the disk is gone"):
+        feeder((0, 1, 0))
+    assert feeder((0, 2, 0)).tolist() == [0, 2, 0]

@@ -141,8 +141,8 @@ def test_a_rule_with_a_script_says_what_a_scheduler_and_a_person_need(name: str)
         assert "version=STAGE_VERSION[" in DOORS[name]
 
 
-def test_every_script_is_the_door_of_one_rule_and_writes_its_log() -> None:
-    used = [re.search(r'"\.\./scripts/(\w+\.py)"', text)[1] for text in DOORS.values()]  # type: ignore[index]
+def test_every_script_is_the_door_of_a_rule_and_writes_its_log() -> None:
+    used = {re.search(r'"\.\./scripts/(\w+\.py)"', text)[1] for text in DOORS.values()}  # type: ignore[index]
     there = sorted(path.name for path in (ROOT / "workflow/scripts").glob("*.py"))
     assert sorted(used) == there
     for name in there:

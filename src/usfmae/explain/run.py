@@ -14,13 +14,14 @@ from usfmae.evaluation.predictions import read_predictions
 from usfmae.explain.faithfulness import faithfulness_table, randomised
 from usfmae.explain.scorecam import score_cam, target_layer
 from usfmae.explain.selection import select
+from usfmae.models.channels import MEAN, STD
 from usfmae.models.checkpoints import load_weights
 from usfmae.models.classifiers import build_classifier
 from usfmae.record import Run, atomic, write_table
 from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import ExplainRecipe
 from usfmae.settings.tasks import Task
-from usfmae.training.batches import MEAN, STD, FrameStore, normalise, to_float
+from usfmae.training.batches import FrameStore, normalise, to_float
 
 
 def explain(

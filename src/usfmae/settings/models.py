@@ -7,13 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from usfmae.settings.access import (
-    FigshareAccess,
-    FolderAccess,
-    GoogleDriveAccess,
-    HttpAccess,
-    ZenodoAccess,
-)
+from usfmae.settings.access import FolderAccess, GoogleDriveAccess, HttpAccess
 from usfmae.settings.base import NO_EFFECT, Strict, Text
 
 Positive = Annotated[int, Field(ge=1)]
@@ -43,10 +37,7 @@ class Checkpoint(Strict):
     """Published weights of a vision transformer, fetched as the datasets are."""
 
     title: Text
-    access: Annotated[
-        HttpAccess | GoogleDriveAccess | ZenodoAccess | FigshareAccess | FolderAccess,
-        Field(discriminator="host"),
-    ]
+    access: Annotated[HttpAccess | GoogleDriveAccess | FolderAccess, Field(discriminator="host")]
     """Where the file comes from, as in datasets.yaml. One file, or a Hugging Face folder on this machine
     (`host: folder`). A model of a hub is a plain address of its `model.safetensors`."""
     contents: Literal["encoder", "mae"]

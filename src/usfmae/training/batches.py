@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from usfmae.corpus.curated import read_corpus
+from usfmae.models.channels import MEAN, STD
 
-#: ImageNet's channel means and deviations (0 to 1), which most published weights expect; grey: their mean.
-MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
-STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
 #: Weights of red, green and blue in grey (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 

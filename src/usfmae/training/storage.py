@@ -7,12 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from usfmae.record import atomic
@@ -61,31 +61,44 @@ def _copied(folders: list[Path], root: Path) -> Iterator[list[Path]]:
     lock = FileLock(f"{place}.lock")
     mark = place / f"used-by-{os.getpid()}"
     copies = [place / str(number) / folder.name for number, folder in enumerate(folders)]
-    with lock:
-        missing = [
-            (folder / name, copy / name)
-            for folder, copy in zip(folders, copies, strict=True)
-            for name in FILES
-            if not (copy / name).exists()
-        ]
-        needed, free = sum(source.stat().st_size for source, _ in missing), shutil.disk_usage(root).free
-        if needed > free:
-            raise TrainingError(
-                f"{root} has {free / 2**30:.1f} GB free, the frames need {needed / 2**30:.1f} GB: set the "
-                "recipe's storage to `disk`"
-            )
-        place.mkdir(exist_ok=True)
-        mark.touch()
-        for source, copy in missing:
-            with atomic(copy) as temporary:
-                shutil.copyfile(source, temporary)
+    _remove_what_was_left(root, place)
     try:
+        with lock:
+            missing = [
+                (folder / name, copy / name)
+                for folder, copy in zip(folders, copies, strict=True)
+                for name in FILES
+                if not (copy / name).exists()
+            ]
+            needed, free = sum(source.stat().st_size for source, _ in missing), shutil.disk_usage(root).free
+            if needed > free:
+                raise TrainingError(
+                    f"{root} has {free / 2**30:.1f} GB free, the frames need {needed / 2**30:.1f} GB: "
+                    "set the recipe's storage to `disk`"
+                )
+            place.mkdir(exist_ok=True)
+            mark.touch()
+            for source, copy in missing:
+                with atomic(copy) as temporary:
+                    shutil.copyfile(source, temporary)
         yield copies
     finally:
         with lock:
             mark.unlink(missing_ok=True)
-            if not any(_alive(used) for used in place.glob("used-by-*")):
-                shutil.rmtree(place, ignore_errors=True)
+            _remove_unused(place)
+
+
+def _remove_what_was_left(root: Path, own: Path) -> None:
+    """Copies of other frames whose processes were killed, and so could not remove them."""
+    for place in root.glob(f"usfmae-{os.getuid()}-*/"):
+        if place != own:
+            with suppress(Timeout), FileLock(f"{place}.lock", timeout=0):
+                _remove_unused(place)
+
+
+def _remove_unused(place: Path) -> None:
+    if not any(_alive(used) for used in place.glob("used-by-*")):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _alive(mark: Path) -> bool:
