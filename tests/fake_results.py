@@ -14,6 +14,8 @@ from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
 from usfmae.report.page import write_report
 from usfmae.report.panels import scorecam_panels
 from usfmae.settings import Settings, settings_from
+from usfmae.settings.pretraining import Grid
+from usfmae.training.grid import choose
 
 SIDE, FOLDS = 32, 4
 KIDNEY, NECK = ["normal", "dilation", "dysplastic"], ["normal", "hygroma"]
@@ -78,6 +80,7 @@ def study() -> Settings:
                     "decoder_width": 32,
                     "decoder_depth": 1,
                     "decoder_heads": 1,
+                    "grid": {"learning_rate": [0.001, 0.002], "weight_decay": [0.05], "folds": 2},
                     "training": training,
                 }
             },
@@ -103,7 +106,9 @@ def fill(results: Path) -> None:
     )
     corpus_samples(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "samples")
     duplicate_pairs(corpus, ["kidney", "neck", "scans"], {"kidney", "neck"}, corpus / "duplicates")
-    write_pretraining(results / "pretrain" / "mae", generator)
+    grid = settings.recipes.pretrain["mae"].grid
+    assert grid is not None
+    write_pretraining(results / "pretrain" / "mae", grid, generator)
     for name, classes in TASKS.items():
         task = settings.tasks[name]
         predictions = write_finetuning(results / "finetune" / name, name, classes, generator)
@@ -156,23 +161,31 @@ def duplicates() -> pd.DataFrame:
     )
 
 
-def history(generator: np.random.Generator) -> pd.DataFrame:
+def history(generator: np.random.Generator, **figures: Any) -> pd.DataFrame:
+    """What the loop measures of each run, and `figures` of one stage."""
     loss = np.linspace(1, 0.4, 6) + generator.normal(0, 0.03, 6)
-    return pd.DataFrame(
-        {
-            "epoch": range(6),
-            "train_loss": loss,
-            "validation_loss": loss + 0.05,
-            "validation_score": 1 - loss / 2,
-        }
-    )
+    measured = {
+        "epoch": range(6),
+        "step": range(10, 70, 10),
+        "learning_rate": [1e-3, 9e-4, 7e-4, 4e-4, 1e-4, 0],
+        "train_loss": loss,
+        "gradient_norm": loss / 2,
+        "skipped_steps": [0, 0, 1, 0, 0, 0],
+        "images_per_second": 1234.4,
+        "waiting_share": 0.004,
+        "utilisation": 0.37,
+        "memory_gb": np.linspace(1, 1.5, 6),
+        "validation_loss": loss + 0.05,
+    }
+    return pd.DataFrame(measured | figures)
 
 
-def record(folder: Path, stage: str) -> None:
+def record(folder: Path, stage: str, metrics: dict[str, float] | None = None) -> None:
     write_json(
         folder / "run.json",
         {
             "stage": stage,
+            "metrics": metrics or {},
             "counts": {"train": 30, "validation": 5},
             "environment": {
                 "python": "3.11.9",
@@ -188,13 +201,29 @@ def record(folder: Path, stage: str) -> None:
     )
 
 
-def write_pretraining(folder: Path, generator: np.random.Generator) -> None:
+def write_pretraining(folder: Path, grid: Grid, generator: np.random.Generator) -> None:
+    figures = {"embedding_rank": np.linspace(2, 9, 6), "embedding_spread": np.linspace(0.1, 0.5, 6)}
+    for name in grid.settings():
+        for fold in range(grid.folds):
+            run = folder / "grid" / name / f"fold-{fold}"
+            table = history(generator, **figures)
+            write_table(run / "history.parquet", table)
+            record(run, "pretrain", dict(table.iloc[-1][["train_loss", "validation_loss"]]))
+    choose(grid, folder / "grid", folder / "grid.csv", folder / "grid.json")
     record(folder, "pretrain")
-    write_table(folder / "history.parquet", history(generator))
+    write_table(folder / "history.parquet", history(generator, **figures))
     original = frame(generator, 8).astype(np.float32) / 255
     masked = original.copy()
     masked[:, :16, 8:24] = -1
-    np.savez(folder / "reconstructions.npz", original=original, masked=masked, reconstructed=original * 0.9)
+    over_epochs = np.stack([255 * share * original for share in np.linspace(0.1, 0.9, 6)]).astype(np.uint8)
+    np.savez(
+        folder / "reconstructions.npz",
+        original=original,
+        masked=masked,
+        reconstructed=original * 0.9,
+        epochs=np.arange(6),
+        over_epochs=over_epochs,
+    )
 
 
 def write_finetuning(
@@ -229,7 +258,9 @@ def write_finetuning(
             rows = rows[rows["role"] != "train"]
             run = folder / model / "standard" / "fraction-1" / "seed-0" / f"fold-{fold}"
             record(run, "finetune")
-            write_table(run / "history.parquet", history(generator))
+            write_table(
+                run / "history.parquet", history(generator, validation_score=np.linspace(0.5, 0.8, 6))
+            )
             write_table(run / "predictions.parquet", rows)
             runs.append(rows.assign(model=model, seed=0, fold=fold))
     write_table(folder / "folds.parquet", pd.concat(splits))

@@ -10,32 +10,62 @@ import pandas as pd
 
 from usfmae.report.style import MASKED, PALETTE, colour, mark_simulated, new_figure, save, whole_numbers
 
+#: Stands for a column that a history lacks.
+_NONE = pd.Series(dtype=float)
+#: What is watched beside the loss: column of the history, and its name on the axis.
+WATCHED = {
+    "learning_rate": "learning rate",
+    "gradient_norm": "norm of the gradient",
+    "embedding_rank": "effective rank\nof the embeddings",
+    "embedding_spread": "spread\nof the embeddings",
+}
+#: Epochs whose reconstructions are drawn.
+SHOWN_EPOCHS = 4
 
-def loss_curve(history: pd.DataFrame, out: Path, *, simulated: bool) -> None:
-    """Training and validation loss by epoch from a pretraining run's `history.parquet`."""
-    figure = new_figure(7, 3)
-    axes = figure.subplots()
+
+def pretraining_curves(history: pd.DataFrame, out: Path, *, simulated: bool) -> None:
+    """Losses by epoch from a pretraining run's `history.parquet`, and a small panel for each of `WATCHED`
+    that the history holds."""
+    watched = {name: words for name, words in WATCHED.items() if history.get(name, _NONE).notna().any()}
+    columns = -(-len(watched) // 2)
+    figure = new_figure(5.5 + 2.2 * columns, 3.2)
+    grid = figure.add_gridspec(2, columns + 1, width_ratios=[2.2] + [1] * columns)
+    axes = figure.add_subplot(grid[:, 0])
     for name, style, shade in (("train_loss", "-", PALETTE[0]), ("validation_loss", "--", PALETTE[1])):
         words = name.removesuffix("_loss").replace("train", "training")
-        axes.plot(history["epoch"], history[name], style, color=shade, label=words)
+        if history[name].notna().any():
+            axes.plot(history["epoch"], history[name], style, color=shade, label=words)
     axes.set(xlabel="epoch", ylabel="mean squared error\nof the masked patches")
-    axes.xaxis.set_major_locator(whole_numbers())
     axes.legend()
+    panels = [axes]
+    for number, (name, words) in enumerate(watched.items()):
+        axes = figure.add_subplot(grid[number % 2, 1 + number // 2], sharex=panels[0])
+        axes.plot(history["epoch"], history[name], color=PALETTE[2])
+        axes.set_title(words, fontsize=8, weight="normal")
+        axes.set_ylim(bottom=0)
+        panels.append(axes)
+    for axes in panels:
+        axes.xaxis.set_major_locator(whole_numbers())
     mark_simulated(figure, simulated)
     save(figure, out)
 
 
 def reconstructions(npz: Path, out: Path, *, simulated: bool) -> None:
-    """Rows original, masked, reconstructed; a column a frame. Masked patches (value -1) are tinted.
+    """Rows original, masked, then reconstructed at some epochs; a column a frame. Masked patches (value -1)
+    are tinted.
 
-    `npz` holds `original`, `masked` and `reconstructed`: float32 `(n, H, W)`, 0 to 1.
+    `npz` holds `original` and `masked`: float32 `(n, H, W)`, 0 to 1; `over_epochs`: uint8 `(e, n, H, W)`;
+    `epochs`: `(e,)`.
     """
     shades = matplotlib.colormaps["gray"].with_extremes(bad=MASKED)
     with np.load(npz) as pictures:
-        rows = {name: pictures[name][:8] for name in ("original", "masked", "reconstructed")}
+        rows = {name: pictures[name] for name in ("original", "masked")}
+        epochs, over_epochs = pictures["epochs"], pictures["over_epochs"] / 255
+    for place in np.unique(np.linspace(0, len(epochs) - 1, SHOWN_EPOCHS).round().astype(int)):
+        rows[f"epoch {epochs[place]}"] = over_epochs[place]
     n = len(rows["original"])
-    figure = new_figure(1.25 * n + 0.6, 4)
-    grid = figure.subplots(3, n, squeeze=False)
+    figure = new_figure(1.25 * n + 0.6, 1.27 * len(rows))
+    grid = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, frames) in zip(grid, rows.items(), strict=True):
         for axes, frame in zip(line, frames, strict=True):
             axes.imshow(np.ma.masked_less(frame, 0), cmap=shades, vmin=0, vmax=1)

@@ -9,8 +9,9 @@ import jinja2
 from usfmae.record import atomic
 from usfmae.report.corpus_section import corpus_section
 from usfmae.report.exhibits import Exhibits
+from usfmae.report.pretraining_section import pretraining_section
 from usfmae.report.products import Products
-from usfmae.report.sections import methods_section, overview_section, pretraining_section
+from usfmae.report.sections import methods_section, overview_section
 from usfmae.report.task_section import task_section
 from usfmae.report.words import class_name
 from usfmae.settings import Settings

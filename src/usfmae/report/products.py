@@ -74,9 +74,23 @@ class Products:
                 found[model] = tables
         return found
 
+    def pretrain_folders(self, recipe: str) -> list[Path]:
+        """The folders of a recipe's runs: those of its grid, and the final one."""
+        folder, grid = self.results / "pretrain" / recipe, self.settings.recipes.pretrain[recipe].grid
+        settings, folds = (grid.settings(), grid.folds) if grid else ([], 0)
+        return [
+            *(folder / "grid" / name / f"fold-{fold}" for name in settings for fold in range(folds)),
+            folder,
+        ]
+
+    def chosen_setting(self, recipe: str) -> dict[str, Any] | None:
+        """What a grid chose for a recipe (`grid.json`): its own, or that of the recipe it names."""
+        owner = self.settings.grid_of(recipe)
+        return self.json(self.results / "pretrain" / owner / "grid.json") if owner else None
+
     def runs(self) -> list[dict[str, Any]]:
         """The run records of the study, pretraining first."""
-        folders = [self.results / "pretrain" / recipe for recipe in self.recipes]
+        folders = [folder for recipe in self.recipes for folder in self.pretrain_folders(recipe)]
         for task in self.study.tasks:
             for model in self.titles:
                 for fraction in self.study.fractions:

@@ -1,15 +1,13 @@
-"""The page's sections beside corpora and tasks: overview, pretraining, methods."""
+"""The page's first and last section: overview and methods."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 import yaml
 
-from usfmae.record import flatten
-from usfmae.report import figures_training, headline, tables
-from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
+from usfmae.report import headline, tables
+from usfmae.report.exhibits import Exhibits
 from usfmae.report.products import Products
 from usfmae.report.words import duration
 
@@ -57,40 +55,6 @@ def _headline(name: str, products: Products) -> dict[str, Any]:
         "title": task.title,
         "simulated": bool(products.simulated(task.datasets)),
         "sentences": [sentence for sentence in sentences if sentence],
-    }
-
-
-def pretraining_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """Loss, reconstructions and settings of a recipe."""
-    recipe = products.settings.recipes.pretrain[name]
-    folder, out = products.results / "pretrain" / name, exhibits.figures
-    simulated = bool(products.simulated(products.settings.members(recipe.corpus)))
-    parts: list[Table | Picture] = []
-    history, run = products.table("pretrain", name, "history.parquet"), products.json(folder / "run.json")
-    if history is not None:
-        figures_training.loss_curve(history, out / f"{name}_loss", simulated=simulated)
-        train, validation = history[["train_loss", "validation_loss"]].iloc[-1]
-        alt = f"Loss by epoch; the last is {train:.4g} in training and {validation:.4g} in validation."
-        parts.append(embedded(out / f"{name}_loss", alt, "Loss over the masked patches."))
-    pictures = folder / "reconstructions.npz"
-    if pictures.exists():
-        figures_training.reconstructions(pictures, out / f"{name}_reconstructions", simulated=simulated)
-        alt = "Validation frames: original, with masked patches tinted, and reconstructed."
-        caption = (
-            f"Validation frames. {recipe.mask_ratio:.0%} of the patches are hidden (tinted); the third row "
-            "shows what the model fills in."
-        )
-        parts.append(embedded(out / f"{name}_reconstructions", alt, caption))
-    encoder = products.settings.encoders[recipe.encoder]
-    values = flatten(recipe.model_dump(exclude={"title"}) | {"encoder": encoder.model_dump()})
-    frame = pd.DataFrame({"Setting": list(values), "Value": [str(value) for value in values.values()]})
-    return {
-        "title": recipe.title,
-        "simulated": simulated,
-        "counts": run["counts"] if run else {},
-        "duration": duration(run["seconds"]) if run else "",
-        "parts": parts,
-        "settings": exhibits.table(f"{name}_settings", frame, "Settings of the recipe.", set(frame)),
     }
 
 
