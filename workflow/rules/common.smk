@@ -1,9 +1,11 @@
 # Which files each stage makes, as pure functions of the settings. Plain Python: tests run this file as it is.
 import re
 
+from usfmae.corpus.audit.seen import pretraining_corpora
+
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
-STAGE_VERSION = dict(download=1, corpus=1, pretrain=1, finetune=1)
+STAGE_VERSION = dict(download=1, corpus=2, pretrain=1, finetune=1)
 STAGE_VERSION |= dict(statistics=1, explain=1, report=1, track=1)
 
 REPORT = ["results/report/report.html", "results/figures", "results/tables"]
@@ -53,7 +55,23 @@ def corpus_files(settings):
     files = below([f"results/corpus/{name}" for name in settings.study_corpora()], AUDIT + AUDIT_FIGURES)
     for name in settings.study_corpora():
         files += curated_files(name, settings.members(name))
-    return files
+    return files + seen_files(settings)
+
+
+def seen_files(settings):
+    """Copies of a task's frames in each other corpus that an encoder of the study was pretrained on."""
+    tasks = settings.study.tasks
+    pairs = [(settings.tasks[t].corpus, p) for t in tasks for p in pretraining_corpora(settings, t)]
+    return [f"results/corpus/{ours}/seen_in_{theirs}.parquet" for ours, theirs in dict.fromkeys(pairs)]
+
+
+def audited(settings, corpus):
+    """A corpus's settings with the datasets whose licence it uses."""
+    return {**settings.corpora[corpus].effective(), "datasets": settings.members(corpus)}
+
+
+def compared_files(settings, corpus):
+    return curated_files(corpus, settings.members(corpus), ["frames.npy", "thumbnails.npy", "frames.parquet"])
 
 
 def pretrain_datasets(settings, recipe):

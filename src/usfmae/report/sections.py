@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from usfmae.corpus.registry import bibtex
 from usfmae.record import flatten
-from usfmae.report import figures_training, headline, tables
+from usfmae.report import figures_training, headline, tables, tables_corpus
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.words import duration
@@ -95,7 +96,7 @@ def pretraining_section(name: str, products: Products, exhibits: Exhibits) -> di
 
 
 def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """Seeds, versions, licences, configuration."""
+    """Seeds, versions, licences and citations, configuration."""
     settings, runs = products.settings, products.runs()
     seeds = {
         "training": ", ".join(map(str, products.study.seeds)),
@@ -107,14 +108,16 @@ def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
     if runs:
         caption = "Versions and machines, from the run records."
         versions = exhibits.table("versions", tables.versions_table(runs), caption, {"What", "Version"})
-    licences = tables.licence_table(products.datasets, settings)
-    caption = "Licences and citations of the datasets."
+    used = products.used()
+    licences = tables_corpus.licence_table(used, settings)
+    caption = "Licences and citations of the datasets of which frames were used."
     return {
         "seeds": seeds,
         "resamples": f"{settings.statistics.resamples:,}",
         "recipe": settings.recipes.finetune[products.study.recipe].title,
         "versions": versions,
         "licences": exhibits.table("licences", licences, caption, set(licences)),
+        "bibtex": exhibits.text("citations.bib", bibtex({name: settings.datasets[name] for name in used})),
         "configuration": yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
