@@ -26,6 +26,7 @@ study = settings.study
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/targets.smk"
 
 
 wildcard_constraints:

@@ -2,15 +2,19 @@
 
     USFMAE_REAL_DATA=… python benchmarks/curation.py
 
-Prints a Markdown table. Speeds are frames for each second of processor time, which another job disturbs less
-than the clock, with one worker, best of three rounds in turn. The bare decoder is the library's documented
-way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's `to_ndarray` in RGB, pydicom's
-`iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that curation decodes.
+Prints a Markdown table and the machine's load. Speeds are frames for each second of processor time, which
+another job disturbs less than the clock, with one worker, best of three rounds in turn. The bare decoder is
+the library's documented way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's
+`to_ndarray` in RGB, pydicom's `iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that
+curation decodes.
 
-Curation gets the same pixels (their digests are the same) with less: it reads Pillow's memory through Arrow,
-and of a grey video the luma alone. It then adds SHA-256 of all pixels, the crop, the overlays, a thumbnail,
-two hashes, the resizing, both writes of the arrays (chunk, then dataset) and the table. Memory is the largest
-resident set of the job and of its worker, added.
+Curation gets the same pixels (their digests are the same) with less: JPEG through OpenCV, other stills out of
+Pillow's memory through Arrow, and of a grey video the luma alone. It then adds SHA-256 of all pixels, the
+crop, the overlays, a thumbnail, two hashes, the resizing, both writes of the arrays (chunk, then dataset) and
+the table. Memory is the largest resident set of the job and of its worker, added.
+
+Every frame is kept but in the last two columns: there, videos and volumes are sampled by the rule that a
+dataset of config/openus46.yaml has. Speed is still that of all frames in the files, used or not.
 """
 
 from __future__ import annotations
@@ -22,23 +26,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded. Few files are linked
-# more than once, so that what a dataset costs whatever its size (0.1 s) counts as little as in a release.
+# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded, dataset whose rule of
+# sampling is measured as well. Few files are linked more than once, so that what a dataset costs whatever its
+# size (0.1 s) counts as little as in a release.
 KINDS = {
-    "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still"),
-    "JPEG, 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still"),
-    "JPEG, original (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 6, "still"),
-    "video, AVI (POCUS)": ("pocus/pocus_videos/*/*.avi", 3, "video"),
-    "video, MP4 (POCUS)": ("pocus/pocus_videos/*/*.mp4", 2, "video"),
-    "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom"),
-    "volume, MHA and MHD (PLUS)": ("plus_us/TestImages/*.mh[ad]", 15, "volume"),
+    "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still", None),
+    "JPEG, 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still", None),
+    "JPEG, original (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 6, "still", None),
+    "video, AVI (POCUS)": ("pocus/pocus_videos/*/*.avi", 3, "video", "pocus"),
+    "video, MP4 (POCUS)": ("pocus/pocus_videos/*/*.mp4", 2, "video", "pocus"),
+    "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom", None),
+    "volume, MHA and MHD (PLUS)": ("plus_us/TestImages/*.mh[ad]", 15, "volume", "segthy"),
 }
 ROUNDS = 3
+REGISTRY = Path(__file__).parents[1] / "config/openus46.yaml"
 
 
 def still(path: Path) -> int:
@@ -95,8 +103,12 @@ def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
     files = sorted(path for path in release.iterdir() if path.suffix not in (".raw", ".json"))
     entry = {"title": "x", "anatomy": "x", "access": {"host": "folder"}, "licence": {"name": "x"}}
     entry |= {"citation": "x", "exclude": ["*.raw"]}
-    dataset, corpus = Dataset.model_validate(entry), Corpus(datasets=["x"], size=224)
-    frames, bare, curated = 0, [], []
+    corpus, fetched = Corpus(datasets=["x"], size=224), release / "fetched.json"
+    samplings: dict[str, dict[str, int]] = {"curated": {}}
+    if like := KINDS[kind][3]:
+        registry = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))
+        samplings["sampled"] = registry["datasets"][like]["sampling"]
+    frames, seconds = 0, defaultdict[str, list[float]](list)
     for round_number in range(ROUNDS):
         started = time.monotonic()
         frames = 0
@@ -105,19 +117,19 @@ def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
             nonlocal frames
             frames = sum(map(decode, files))
 
-        bare.append(processor_seconds(decode_all))
-        where = out / str(round_number)
-        fetched = release / "fetched.json"
-        curated.append(processor_seconds(lambda: curate("x", dataset, corpus, fetched, where, workers=1)))  # noqa: B023
+        seconds["bare"].append(processor_seconds(decode_all))
+        for name, sampling in samplings.items():
+            dataset, where = (
+                Dataset.model_validate(entry | {"sampling": sampling}),
+                out / f"{name}-{round_number}",
+            )
+            seconds[name].append(
+                processor_seconds(lambda: curate("x", dataset, corpus, fetched, where, workers=1))  # noqa: B023
+            )
         print(f"{kind}: round {round_number + 1}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     memory = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {
-        "files": len(files),
-        "frames": frames,
-        "bare": frames / min(bare),
-        "curated": frames / min(curated),
-        "memory": sum(memory) / 1024,
-    }
+    speeds = {name: frames / min(taken) for name, taken in seconds.items()}
+    return {"files": len(files), "frames": frames, "memory": sum(memory) / 1024} | speeds
 
 
 def main() -> None:
@@ -125,9 +137,9 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
         return
     data = Path(os.environ["USFMAE_REAL_DATA"])
-    print("| kind | files | frames | bare decoder | curation | share | memory |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for kind, (pattern, times, _) in KINDS.items():
+    print("| kind | files | frames | bare decoder | curation | share | memory | sampled | share |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for kind, (pattern, times, *_) in KINDS.items():
         with tempfile.TemporaryDirectory() as folder:
             release, out = Path(folder) / "release", Path(folder) / "out"
             release.mkdir()
@@ -139,10 +151,13 @@ def main() -> None:
             command = [sys.executable, __file__, kind, str(release), str(out)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
+        bare, curated, sampled = found["bare"], found["curated"], found.get("sampled")
+        last = f"{sampled:.0f} /s | {sampled / bare:.0%} |" if sampled else "| |"
         print(
-            f"| {kind} | {found['files']:,} | {found['frames']:,} | {found['bare']:.0f} /s | "
-            f"{found['curated']:.0f} /s | {found['curated'] / found['bare']:.0%} | {found['memory']:.0f} MB |"
+            f"| {kind} | {found['files']:,} | {found['frames']:,} | {bare:.0f} /s | {curated:.0f} /s | "
+            f"{curated / bare:.0%} | {found['memory']:.0f} MB | {last}"
         )
+    print("\nload average", " ".join(f"{load:.1f}" for load in os.getloadavg()))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,16 @@ def test_what_was_finished_is_not_made_again(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 6
 
 
+def test_a_process_makes_several_chunks_but_not_all(tmp_path: Path) -> None:
+    def work(number: int, where: Path, note: Note) -> None:
+        (where / "process").write_text(str(os.getpid()))
+
+    list(run_chunks(20, work, tmp_path, workers=1))
+    made_by = [(tmp_path / f"{n:05d}/process").read_text() for n in range(20)]
+    assert [made_by.count(process) for process in dict.fromkeys(made_by)] == [8, 8, 4]
+    assert not {process for process in made_by if Path("/proc", process).exists()}
+
+
 def test_a_process_that_is_killed_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     def die(number: int) -> None:
         if number == 1:

@@ -45,6 +45,21 @@ def test_a_colour_frame_is_cropped_like_a_grey_one() -> None:
     assert insonified_box(np.repeat(frame[..., None], 3, axis=-1)) == insonified_box(frame)
 
 
+@pytest.mark.parametrize("side", ["left", "right", "above", "below"])
+def test_the_crop_is_the_largest_region_wherever_it_lies(side: str) -> None:
+    frame = np.zeros((240, 320), np.uint8)
+    regions = {
+        "left": (0, 0, 240, 112),
+        "right": (0, 208, 240, 320),
+        "above": (0, 0, 80, 320),
+        "below": (160, 0, 240, 320),
+    }
+    top, left, bottom, right = regions[side]
+    frame[top:bottom, left:right] = 90
+    frame[110:130, 150:170] = 90  # a mark in the middle
+    assert insonified_box(frame) == regions[side]
+
+
 def test_a_frame_that_is_all_image_is_kept_whole() -> None:
     assert insonified_box(speckle(202, 302)) == (0, 0, 202, 302)
 
@@ -71,6 +86,19 @@ def test_speckle_is_no_overlay_and_burnt_in_text_is() -> None:
     assert clean == 0
     drawn = float((burnt_in(tissue) != tissue).mean())
     assert 0.3 * drawn < written <= drawn
+
+
+def test_a_lone_stroke_counts_whole() -> None:
+    frame = np.full((120, 160), 60, np.uint8)
+    frame[50:53, 80:90] = 255
+    assert overlay_fraction(frame) == pytest.approx(30 / frame.size)
+
+
+def test_strokes_at_the_border_count_as_those_inside() -> None:
+    frame = np.full((120, 160), 60, np.uint8)
+    frame[0:9, 3] = frame[111:120, 157] = frame[50:59, 80] = 255
+    assert overlay_fraction(frame) == pytest.approx(27 / frame.size)
+    assert overlay_fraction(np.repeat(frame[..., None], 3, axis=-1)) == pytest.approx(27 / frame.size)
 
 
 def test_a_bright_echo_is_no_overlay() -> None:

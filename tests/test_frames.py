@@ -19,6 +19,7 @@ from usfmae.corpus.audit.run import OVERLAY, audit
 from usfmae.corpus.curated import read_corpus
 from usfmae.corpus.curation import source as module
 from usfmae.corpus.curation.array_writer import ArrayWriter
+from usfmae.corpus.curation.fingerprints import perceptual_hashes
 from usfmae.corpus.curation.frames import curate
 from usfmae.corpus.curation.source import COLUMNS
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable
@@ -108,6 +109,13 @@ def test_an_exact_duplicate_has_the_same_digest_and_no_other_frame_has(kidneys: 
     kept = kidneys.table[kidneys.table["drop_reason"].isna()]
     twice = kept[kept["pixel_sha256"].duplicated(keep=False)]["source"].str.split("/").str[-1]
     assert sorted(twice) == sorted(kidneys.planted["exact_duplicate"])
+
+
+def test_the_hashes_of_a_row_are_those_of_its_thumbnail(kidneys: Curated) -> None:
+    kept = kidneys.table["drop_reason"].isna()
+    hashes = perceptual_hashes(np.load(kidneys.folder / "thumbnails.npy"))
+    assert (kidneys.table[kept]["phash"].tolist(), kidneys.table[kept]["phash_mirrored"].tolist()) == hashes
+    assert set(kidneys.table[~kept]["phash"]) == {""}
 
 
 def test_curation_gives_the_same_bytes_each_time(kidneys: Curated, tmp_path: Path) -> None:
@@ -221,6 +229,29 @@ def test_what_is_appended_is_what_numpy_reads(count: int, shape: tuple[int, ...]
                 writer.append(item)
         np.testing.assert_array_equal(np.load(path), items)
         assert np.load(path, mmap_mode="r").shape == items.shape
+
+
+def test_a_file_is_continued_by_another_and_by_zeros_that_take_no_space(tmp_path: Path) -> None:
+    items = np.random.default_rng(0).integers(1, 256, (3, 40, 50), dtype=np.uint8)
+    np.save(tmp_path / "more.npy", items[1:])
+    np.save(tmp_path / "none.npy", items[:0])
+    with ArrayWriter(tmp_path / "items.npy", (40, 50)) as writer:
+        writer.append(items[0])
+        writer.skip(1000)
+        writer.extend(tmp_path / "more.npy")
+        writer.extend(tmp_path / "none.npy")
+        writer.skip(2)
+    zeros = np.zeros((1000, 40, 50), np.uint8)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "items.npy"), np.concatenate([items[:1], zeros, items[1:], zeros[:2]])
+    )
+    assert (tmp_path / "items.npy").stat().st_blocks * 512 < 100_000
+    np.save(tmp_path / "other.npy", items[:, :30])
+    with (
+        ArrayWriter(tmp_path / "items.npy", (40, 50)) as writer,
+        pytest.raises(ValueError, match=r"other\.npy: expected uint8 \(40, 50\), got uint8 \(30, 50\)"),
+    ):
+        writer.extend(tmp_path / "other.npy")
 
 
 @pytest.mark.parametrize("item", [np.zeros((2, 3), np.uint8), np.zeros((2, 2), np.float32)])

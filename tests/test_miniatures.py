@@ -166,6 +166,15 @@ def test_subjects_labels_and_official_splits_are_told_apart(workplace: Workplace
         assert same_partition(rows["told"], rows["found"]), f"{meaning}:\n{rows}"
 
 
+def test_clips_in_one_file_are_subjects_of_their_own(workplace: Workplace) -> None:
+    curated = workplace.of("thyroid_cineclip")
+    (names,) = curated.planted.frame_subjects.values()
+    told = curated.kept["frame_index"].map(dict(enumerate(names)))
+    assert curated.kept["subject"].nunique() == len(set(names)) == 3
+    rows = pd.DataFrame({"told": told, "found": curated.kept["subject"]}).drop_duplicates()
+    assert same_partition(rows["told"], rows["found"])
+
+
 @pytest.mark.parametrize("key", [key for key in miniatures.KEYS if registry()[key].masks])
 def test_a_mask_is_found_where_one_was_planted(workplace: Workplace, key: str) -> None:
     curated = workplace.of(key)

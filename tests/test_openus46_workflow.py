@@ -39,13 +39,15 @@ def test_a_dataset_that_is_not_there_is_a_result_and_the_rest_goes_on(folder: Pa
     assert "resources/kidney_us/archives" in fetched["reason"] and "\n" not in fetched["reason"]
     assert pd.read_parquet(folder / "results/corpus/few/kidney_us/frames.parquet").empty
     table = pd.read_csv(folder / "results/corpus/few/availability.csv").set_index("dataset")["status"]
-    assert table.to_dict() == {
-        "simulated_breast": "available",
-        "kidney_us": "unavailable",
-        "us105": "left out",  # no licence is stated, and this corpus does not name `unknown`
-        "ubpd": "left out",
-    }
+    # Of us105 and ubpd no licence is stated, and this corpus does not name `unknown`.
+    assert table.to_dict() == {"simulated_breast": "available", "kidney_us": "unavailable"}
     assert planned(run(folder, "corpus", "-n")) == {}
+
+
+def test_a_corrected_word_of_the_registry_makes_no_audit_stale(folder: Path) -> None:
+    corrected = "datasets={kidney_us: {overlaps: {simulated_breast: shared}, counts: {files: 3}}, "
+    corrected += "us105: {licence: {name: no licence stated}}}"
+    assert planned(run(folder, "corpus", "-n", "--config", corrected)) == {}
 
 
 def test_placing_the_files_makes_that_dataset_alone_stale(folder: Path) -> None:
@@ -57,7 +59,7 @@ def test_placing_the_files_makes_that_dataset_alone_stale(folder: Path) -> None:
     assert planned(run(folder, "corpus", "-n")) == {}
     table = pd.read_csv(folder / "results/corpus/few/availability.csv").set_index("dataset")
     assert table["status"]["kidney_us"] == "available"
-    assert table["files_found"]["kidney_us"] == len(found.frames)
+    assert table["files"]["kidney_us"] == len(found.frames)
 
 
 def test_a_file_that_changed_on_disk_is_found_by_verify(folder: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -135,6 +137,39 @@ def test_a_file_that_is_no_image_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "IM0001").write_text("nothing")
     assert broken(tmp_path / "a.png") == broken(tmp_path / "empty.png") == "not an image file"
     assert broken(tmp_path / "IM0001") == "neither a known image ending nor a DICOM file"
+
+
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize(
+    "how", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": 6}, {"keep_rgb": True}]
+)
+def test_a_jpeg_has_the_pixels_that_pillow_gives(
+    tmp_path: Path, picture: np.ndarray, how: dict[str, Any]
+) -> None:
+    if "exif" in how:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = how["exif"]
+        how = {"exif": exif}
+    Image.fromarray(picture).save(tmp_path / "a.jpg", **how)
+    with Image.open(tmp_path / "a.jpg") as image:
+        np.testing.assert_array_equal(only_frame(tmp_path / "a.jpg"), ImageOps.exif_transpose(image))
+
+
+def test_a_jpeg_in_four_inks_has_the_pixels_that_pillow_gives(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as image:
+        np.testing.assert_array_equal(only_frame(tmp_path / "a.jpg"), image.convert("RGB"))
+
+
+@pytest.mark.parametrize("harm", ["cut off", "broken"])
+def test_a_jpeg_of_which_opencv_would_give_a_part_is_unreadable(tmp_path: Path, harm: str) -> None:
+    Image.fromarray(np.tile(COLOUR, (4, 4, 1))).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    first = content.index(b"\x3f\x00", content.index(b"\xff\xda")) + 2  # byte of the scan
+    harmed = {"cut off": content[:-2], "broken": content[:first] + b"\xff" + content[first + 1 :]}
+    (tmp_path / "a.jpg").write_bytes(harmed[harm])
+    assert cv2.imread(str(tmp_path / "a.jpg")) is not None
+    assert "image file" in broken(tmp_path / "a.jpg")
 
 
 def test_a_file_that_is_not_there_is_unreadable(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class Planted:
     frames: dict[str, int] = field(default_factory=dict)
     """Files that hold frames → number of frames in them."""
     subjects: dict[str, str] = field(default_factory=dict)
+    frame_subjects: dict[str, list[str]] = field(default_factory=dict)
+    """Files of several subjects → the subject of each frame."""
     labels: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     """Official split or test fold."""

@@ -101,7 +101,7 @@ def thyroid_dataset(release: Release) -> None:
 def thyroid_cineclip(release: Release) -> None:
     import h5py
 
-    nodules = {"1_": ("benign", 6), "2_": ("malignant", 4), "3_": ("benign", 5)}
+    nodules = {"1_": ("benign", 20), "2_": ("malignant", 16), "3_": ("benign", 24)}
     clips = [clip(f"thyroid_cineclip/{name}", count) for name, (_, count) in nodules.items()]
     frames = np.concatenate(clips)
     names = [name for name, (_, count) in nodules.items() for _ in range(count)]
@@ -111,6 +111,7 @@ def thyroid_cineclip(release: Release) -> None:
         file.create_dataset("annot_id", data=names, dtype=h5py.string_dtype())
         file["frame_num"] = np.concatenate([np.arange(len(part)) for part in clips])
     release.tell("dataset.hdf5", len(frames))
+    release.planted.frame_subjects["dataset.hdf5"] = names
     rows = [(name, label) for name, (label, _) in nodules.items()]
     release.csv("metadata.csv", "annot_id|histopath_diagnosis", rows)
 

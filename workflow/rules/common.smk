@@ -1,9 +1,9 @@
-# Which files each stage makes, as functions of the settings. Plain Python: tests run this file as it is.
+# Paths of what the stages make, as functions of the settings; targets.smk says which of them each target makes.
 import re
 
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
-STAGE_VERSION = dict(download=1, corpus=1, pretrain=2, finetune=1)
+STAGE_VERSION = dict(download=1, corpus=2, pretrain=2, finetune=1)
 STAGE_VERSION |= dict(statistics=1, explain=1, report=1, track=1)
 
 REPORT = ["results/report/report.html", "results/figures", "results/tables"]
@@ -41,19 +41,12 @@ def datasets_of(settings):
     return list(dict.fromkeys(d for c in settings.study_corpora() for d in settings.members(c)))
 
 
-def download_files(settings):
-    return [f"resources/{dataset}/fetched.json" for dataset in datasets_of(settings)]
-
-
 def curated_files(corpus, datasets, names=CURATED):
     return below([f"results/corpus/{corpus}/{dataset}" for dataset in datasets], names)
 
 
-def corpus_files(settings):
-    files = below([f"results/corpus/{name}" for name in settings.study_corpora()], AUDIT + AUDIT_FIGURES)
-    for name in settings.study_corpora():
-        files += curated_files(name, settings.members(name))
-    return files
+def compared_files(settings, corpus):
+    return curated_files(corpus, settings.members(corpus), ["frames.npy", "thumbnails.npy", "frames.parquet"])
 
 
 def pretrain_datasets(settings, recipe):
@@ -71,15 +64,6 @@ def chosen_setting(settings, recipe):
     """The file that names the best setting of a recipe's grid, as a list: empty where there is none."""
     name = settings.grid_of(recipe)
     return [f"results/pretrain/{name}/grid.json"] if name else []
-
-
-def pretrain_files(settings):
-    recipes = settings.pretrain_recipes()
-    files = below([f"results/pretrain/{recipe}" for recipe in recipes], PRETRAINED)
-    for recipe in recipes:
-        grid = grid_runs(settings, recipe)
-        files += below(grid, ["history.parquet", "run.json"]) + chosen_setting(settings, recipe)
-    return files
 
 
 def runs_of(settings, task, fractions):
@@ -103,23 +87,6 @@ def main_runs(settings, task):
 def task_frames(settings, task):
     """Curated files of a task's datasets."""
     return curated_files(settings.tasks[task].corpus, settings.tasks[task].datasets, FRAMES)
-
-
-def finetune_files(settings):
-    files = below([f"results/finetune/{task}" for task in settings.study.tasks], SPLIT)
-    for task in settings.study.tasks:
-        files += below(runs_of(settings, task, settings.study.fractions), FINETUNED)
-    return files
-
-
-def statistics_files(settings):
-    return below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
-
-
-def explain_files(settings):
-    study = settings.study
-    folders = [f"results/explain/{task}/{model}" for task in study.tasks for model in study.explain.models]
-    return below(folders, EXPLAINED + PANELS)
 
 
 def explained_run(settings, task, model):

@@ -1,4 +1,4 @@
-# Decodes every frame once, then looks for duplicates over the whole corpus.
+# Decodes every frame once, then looks for duplicates over the whole corpus, and in what encoders have seen.
 rule curate_dataset:
     input:
         "resources/{dataset}/fetched.json",
@@ -50,11 +50,37 @@ rule audit_corpus:
         mem_mb=4000,
         runtime=60,
     params:
-        corpus=lambda w: settings.corpora[w.corpus].effective(),
-        datasets=lambda w: settings.members(w.corpus),
+        corpus=lambda w: settings.audited(w.corpus),
         simulated=lambda w: settings.simulated(settings.members(w.corpus)),
         version=STAGE_VERSION["corpus"],
     message:
         "Auditing corpus {wildcards.corpus} for duplicates"
     script:
         "../scripts/audit_corpus.py"
+
+
+# It ends in the report. Pretraining does not depend on it: a new task makes no encoder stale.
+rule compare_corpora:
+    input:
+        ours=lambda w: compared_files(settings, w.corpus),
+        theirs=lambda w: compared_files(settings, w.pretraining),
+    output:
+        "results/corpus/{corpus}/seen_in_{pretraining}.parquet",
+    log:
+        "logs/corpus/{corpus}/seen_in_{pretraining}.log",
+    benchmark:
+        "logs/corpus/{corpus}/seen_in_{pretraining}.tsv"
+    wildcard_constraints:
+        pretraining=one_of(settings.corpora),
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        corpora=lambda w: [settings.audited(w.corpus), settings.audited(w.pretraining)],
+        version=STAGE_VERSION["corpus"],
+    message:
+        "Looking for frames of corpus {wildcards.corpus} in corpus {wildcards.pretraining}"
+    script:
+        "../scripts/compare_corpora.py"

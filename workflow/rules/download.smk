@@ -13,7 +13,7 @@ onstart:
     if any(dataset.access.host not in LOCAL for dataset in wanted.values()):
         from usfmae.corpus.download.space import space_text
 
-        print(space_text(wanted, Path("resources")))
+        print(space_text(wanted, Path("resources")), flush=True)
 
 
 rule fetch_dataset:

@@ -11,12 +11,10 @@ from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
     settings, name = settings_from(snakemake.config), snakemake.wildcards.corpus
-    named, members = settings.corpora[name].datasets, settings.members(name)
+    members = settings.members(name)
     simulated = set(settings.simulated(members))
     folder = Path(snakemake.output.groups).parent
-    entries = {dataset: settings.datasets[dataset] for dataset in named}
-    expected = {dataset: entries[dataset].overlaps for dataset in members}
-    audit(settings.corpora[name].model_copy(update={"datasets": members}), folder, expected)
-    write_table(folder / "availability.csv", availability(entries, members, folder, Path("resources")))
+    audit(settings.corpora[name].model_copy(update={"datasets": members}), folder)
+    write_table(folder / "availability.csv", availability(members, folder, Path("resources")))
     corpus_samples(folder, members, simulated, folder / "samples")
     duplicate_pairs(folder, members, simulated, folder / "duplicates")

@@ -15,7 +15,7 @@ with logged(snakemake.log[0]):
         Path(snakemake.output[0]).parent,
         settings.download,
         # Beside the workflow, not a parameter: a pin makes nothing stale.
-        lock=Path(snakemake.scriptdir).parents[1] / "config/checksums.lock",
+        lock=Path(snakemake.scriptdir).resolve().parents[1] / "config/checksums.lock",
     )
     if fetched["status"] == "unavailable":
         print(f"{name} is unavailable: {fetched['reason']}")

@@ -6,5 +6,5 @@ from usfmae.corpus.download.pins import gather
 from usfmae.progress import logged
 
 with logged(snakemake.log[0]):
-    lock = Path(snakemake.scriptdir).parents[1] / "config/checksums.lock"
+    lock = Path(snakemake.scriptdir).resolve().parents[1] / "config/checksums.lock"
     print(f"{gather(Path('resources'), lock)} checksums in {lock}: commit it")

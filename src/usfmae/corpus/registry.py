@@ -107,7 +107,7 @@ def _section(name: str, dataset: Dataset, datasets: Mapping[str, Dataset]) -> li
     table = dataset.table
     rules = {
         "Table": [table and table.file],
-        "Subject": [table and table.subject, dataset.subject_pattern],
+        "Subject": [table and table.subject, dataset.subject_pattern, dataset.array_subject],
         "Label": [table and table.label, dataset.label_pattern],
         "Official fold": [table and table.fold],
         "Official split": [table and table.split, dataset.split_pattern],

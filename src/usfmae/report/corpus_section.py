@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.report import tables
+from usfmae.report import tables_corpus
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.figures_corpus import PAIRS, strongest_first
 from usfmae.report.products import Products
@@ -19,15 +19,16 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
     folder, settings = products.results / "corpus" / name, products.settings.corpora[name]
     members = products.settings.members(name)
     parts: list[Table | Picture] = []
-    if frames := products.frames(name):
-        counts = tables.dataset_table(frames, products.settings)
+    frames = products.frames(name)
+    if frames:
+        counts = tables_corpus.dataset_table(frames, products.settings)
         prose = {"Dataset", "Source", "Labels (frames)"}
         parts.append(
             exhibits.table(f"{name}_datasets", counts, "Frames and subjects of each dataset.", prose)
         )
     found = products.table("corpus", name, "availability.csv")
     if found is not None:
-        parts += _availability(name, found, products, exhibits)
+        parts += _availability(name, found, frames, products, exhibits)
     if (folder / "samples.png").exists():
         alt = f"A row of sample frames for each of the datasets {', '.join(members)}."
         parts.append(embedded(folder / "samples", alt, "Frames after curation, with the release's labels."))
@@ -35,7 +36,7 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
     if curation is not None:
         caption = "What curation kept, dropped and flagged, and why: frames, or pairs of frames."
         parts.append(
-            exhibits.table(f"{name}_curation", tables.curation_table(curation), caption, {"Dataset"})
+            exhibits.table(f"{name}_curation", tables_corpus.curation_table(curation), caption, {"Dataset"})
         )
     pairs = products.table("corpus", name, "duplicates.parquet")
     if pairs is not None and len(pairs):
@@ -44,8 +45,8 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
             alt = f"Contact sheet of duplicate frames, {count(len(pairs), 'pair')} in all."
             parts.append(embedded(folder / "duplicates", alt, "The pairs side by side."))
     overlaps = products.table("corpus", name, "overlaps.csv")
-    if overlaps is not None and len(overlaps):
-        shown = tables.overlaps_table(overlaps)
+    shown = None if overlaps is None else tables_corpus.overlaps_table(overlaps, frames, products.settings)
+    if shown is not None and len(shown):
         caption = (
             "Frames that two datasets share, or one holds twice. What the registry expects is confirmed, not "
             "found, or not checkable where a side is missing."
@@ -61,27 +62,32 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
     }
 
 
-def _availability(name: str, found: pd.DataFrame, products: Products, exhibits: Exhibits) -> list[Table]:
+def _availability(
+    name: str,
+    found: pd.DataFrame,
+    frames: dict[str, pd.DataFrame],
+    products: Products,
+    exhibits: Exhibits,
+) -> list[Table]:
     """What the corpus lacks, and where a published count was not found again."""
     parts, settings = [], products.settings
-    lacking = found[found["status"] != "available"]
+    lacking = tables_corpus.lacking_table(name, found, settings)
     if len(lacking):
         caption = (
-            f"What the corpus lacks: {len(lacking)} of {count(len(found), 'dataset')}. Placing the "
-            "files makes that dataset alone stale."
+            f"What the corpus lacks: {len(lacking)} of "
+            f"{count(len(settings.corpora[name].datasets), 'dataset')}. Placing the files makes that dataset "
+            "alone stale."
         )
-        shown = tables.lacking_table(lacking, settings)
-        parts.append(exhibits.table(f"{name}_lacks", shown, caption, set(shown)))
-    differing = found[found["differs"].astype(bool)]
+        parts.append(exhibits.table(f"{name}_lacks", lacking, caption, set(lacking)))
+    differing = tables_corpus.differing_table(found, frames, settings)
     if len(differing):
-        caption = "Releases whose files or subjects are not as many as published."
-        shown = tables.differing_table(differing, settings)
-        parts.append(exhibits.table(f"{name}_counts", shown, caption, {"Dataset"}))
+        caption = "Releases that do not hold as many files, subjects, frames or labels as published."
+        parts.append(exhibits.table(f"{name}_counts", differing, caption, {"Dataset", "Labels found"}))
     return parts
 
 
 def _duplicates(name: str, pairs: pd.DataFrame, settings: Duplicates, exhibits: Exhibits) -> Table:
-    shown = tables.duplicates_table(strongest_first(pairs).head(PAIRS))
+    shown = tables_corpus.duplicates_table(strongest_first(pairs).head(PAIRS))
     caption = (
         f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
         f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or fine detail that "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from usfmae.record import write_table
+from usfmae.record import atomic, write_table
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ class Exhibits:
         """Writes `<tables>/<name>.csv` with the cells as the page shows them."""
         write_table(self.tables / f"{name}.csv", frame)
         return Table(caption, list(frame.columns), frozenset(prose), frame.to_numpy().tolist())
+
+    def text(self, file: str, content: str) -> str:
+        """Writes `<tables>/<file>`; returns the content, for the page."""
+        with atomic(self.tables / file) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+        return content
 
 
 def embedded(path: Path, alt: str, caption: str) -> Picture:

@@ -16,8 +16,8 @@ _NONE = pd.Series(dtype=float)
 WATCHED = {
     "learning_rate": "learning rate",
     "gradient_norm": "norm of the gradient",
-    "embedding_rank": "effective rank\nof the embeddings",
-    "embedding_spread": "spread\nof the embeddings",
+    "embedding_rank": "embeddings: effective rank",
+    "embedding_spread": "embeddings: spread",
 }
 #: Epochs whose reconstructions are drawn.
 SHOWN_EPOCHS = 4
@@ -28,21 +28,22 @@ def pretraining_curves(history: pd.DataFrame, out: Path, *, simulated: bool) -> 
     that the history holds."""
     watched = {name: words for name, words in WATCHED.items() if history.get(name, _NONE).notna().any()}
     columns = -(-len(watched) // 2)
+    dot = "o" if len(history) == 1 else None  # a line needs two epochs
     figure = new_figure(5.5 + 2.2 * columns, 3.2)
     grid = figure.add_gridspec(2, columns + 1, width_ratios=[2.2] + [1] * columns)
     axes = figure.add_subplot(grid[:, 0])
     for name, style, shade in (("train_loss", "-", PALETTE[0]), ("validation_loss", "--", PALETTE[1])):
         words = name.removesuffix("_loss").replace("train", "training")
         if history[name].notna().any():
-            axes.plot(history["epoch"], history[name], style, color=shade, label=words)
+            axes.plot(history["epoch"], history[name], style, marker=dot, color=shade, label=words)
     axes.set(xlabel="epoch", ylabel="mean squared error\nof the masked patches")
     axes.legend()
     panels = [axes]
     for number, (name, words) in enumerate(watched.items()):
         axes = figure.add_subplot(grid[number % 2, 1 + number // 2], sharex=panels[0])
-        axes.plot(history["epoch"], history[name], color=PALETTE[2])
+        axes.plot(history["epoch"], history[name], marker=dot, color=PALETTE[2])
         axes.set_title(words, fontsize=8, weight="normal")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * history[name].max() or 1)
         panels.append(axes)
     for axes in panels:
         axes.xaxis.set_major_locator(whole_numbers())

@@ -92,9 +92,9 @@ def speed(history: pd.DataFrame, device: str) -> str:
     if (images := known("images_per_second")) is not None:
         said.append(f"{images:,.0f} images a second on {device}")
     if (waiting := known("waiting_share")) is not None:
-        said.append(f"{waiting:.1%} of the time spent waiting for frames")
+        said.append(f"{100 * waiting:.2g} % of the time spent waiting for frames")
     if (used := known("utilisation")) is not None:
-        said.append(f"{used:.0%} of the device's measured rate of matrix products")
+        said.append(f"{100 * used:.2g} % of the device's measured rate of matrix products")
     sentence = f"Median epoch: {', '.join(said)}." if said else ""
     if known("memory_gb") is not None:
         sentence += f" Largest memory: {history['memory_gb'].max():.1f} GB."

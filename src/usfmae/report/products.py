@@ -34,6 +34,17 @@ class Products:
                 tables[name] = table
         return tables
 
+    def used(self) -> list[str]:
+        """Datasets of the study's corpora of which a frame is used, each once."""
+        return list(
+            dict.fromkeys(
+                name
+                for corpus in self.corpora
+                for name, table in self.frames(corpus).items()
+                if table["drop_reason"].isna().any()
+            )
+        )
+
     def statistics(self, task: str) -> dict[str, pd.DataFrame]:
         """The task's tables by name, with the study's models only, in its order; empty before the
         statistics stage."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from usfmae.report import headline, tables
+from usfmae.corpus.registry import bibtex
+from usfmae.report import headline, tables, tables_corpus
 from usfmae.report.exhibits import Exhibits
 from usfmae.report.products import Products
 from usfmae.report.words import duration
@@ -59,7 +60,7 @@ def _headline(name: str, products: Products) -> dict[str, Any]:
 
 
 def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """Seeds, versions, licences, configuration."""
+    """Seeds, versions, licences and citations, configuration."""
     settings, runs = products.settings, products.runs()
     seeds = {
         "training": ", ".join(map(str, products.study.seeds)),
@@ -71,14 +72,16 @@ def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
     if runs:
         caption = "Versions and machines, from the run records."
         versions = exhibits.table("versions", tables.versions_table(runs), caption, {"What", "Version"})
-    licences = tables.licence_table(products.datasets, settings)
-    caption = "Licences and citations of the datasets."
+    used = products.used()
+    licences = tables_corpus.licence_table(used, settings)
+    caption = "Licences and citations of the datasets of which frames were used."
     return {
         "seeds": seeds,
         "resamples": f"{settings.statistics.resamples:,}",
         "recipe": settings.recipes.finetune[products.study.recipe].title,
         "versions": versions,
         "licences": exhibits.table("licences", licences, caption, set(licences)),
+        "bibtex": exhibits.text("citations.bib", bibtex({name: settings.datasets[name] for name in used})),
         "configuration": yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),

@@ -20,7 +20,6 @@ from usfmae.report.words import (
     smallest_p,
     with_interval,
 )
-from usfmae.settings import Settings
 
 #: Metrics in the short table; the long one has all.
 MAIN_METRICS = ["auc", "sensitivity", "specificity", "balanced_accuracy", "accuracy", "f1_macro", "brier"]
@@ -138,110 +137,6 @@ def faithfulness_table(faithfulness: pd.DataFrame) -> pd.DataFrame:
             for _, row in faithfulness.iterrows()
         ]
     )
-
-
-def dataset_table(frames: dict[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
-    """Kept and dropped frames, subjects and labels of each dataset of a corpus (`frames.parquet`)."""
-    rows = []
-    for name, table in frames.items():
-        kept = table[table["drop_reason"].isna()]
-        labels = kept["label"].fillna("no label").value_counts().sort_index()
-        rows.append(
-            {
-                "Dataset": settings.datasets[name].title,
-                "Source": "simulated" if settings.datasets[name].simulated else "scanned",
-                "Frames kept": f"{len(kept):,}",
-                "Dropped": f"{len(table) - len(kept):,}",
-                "Subjects": f"{kept['subject'].nunique():,}",
-                "With mask": f"{int(kept['has_mask'].sum()):,}",
-                "Labels (frames)": ", ".join(f"{label} ({n:,})" for label, n in labels.items())
-                or "none: not available",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def curation_table(curation: pd.DataFrame) -> pd.DataFrame:
-    """`curation.csv` as a row a dataset, a column a finding."""
-    counts = curation.groupby(["dataset", "finding"], sort=False)["frames"].sum().unstack(fill_value=0)
-    return counts.map("{:,.0f}".format).rename(columns=str.capitalize).rename_axis("Dataset").reset_index()
-
-
-def duplicates_table(pairs: pd.DataFrame) -> pd.DataFrame:
-    """A row a pair, in the order of the rows of `pairs`."""
-    return pd.DataFrame(
-        [
-            {
-                "Frame": row["frame_a"],
-                "The same picture as": row["frame_b"],
-                "Kind": row["kind"],
-                "Bits": str(row["hamming"]),
-                "Correlation": number(row["correlation"], 3),
-                "Across subjects": "yes" if row["across_subjects"] else "no",
-                "Labels differ": "yes" if row["labels_differ"] else "no",
-            }
-            for _, row in pairs.iterrows()
-        ]
-    )
-
-
-def lacking_table(availability: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Datasets that are unavailable or left out, and why (`availability.csv`)."""
-    columns = {"Dataset": titles_of(availability, settings), "Status": availability["status"]}
-    return pd.DataFrame({**columns, "Why": availability["reason"]})
-
-
-def differing_table(availability: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Published counts beside what was found (`availability.csv`)."""
-    columns = {"Dataset": titles_of(availability, settings)}
-    for what in ("files", "subjects"):
-        for side in ("published", "found"):
-            values = availability[f"{what}_{side}"]
-            columns[f"{what.capitalize()} {side}"] = [
-                "unknown" if pd.isna(n) else f"{int(n):,}" for n in values
-            ]
-    return pd.DataFrame(columns)
-
-
-def overlaps_table(overlaps: pd.DataFrame) -> pd.DataFrame:
-    """A row a pair of datasets that share frames or were expected to (`overlaps.csv`)."""
-    return pd.DataFrame(
-        {
-            "Dataset": overlaps["dataset_a"],
-            "And": overlaps["dataset_b"],
-            "Equal pairs": overlaps["exact_pairs"].map("{:,}".format),
-            "Near pairs": overlaps["near_pairs"].map("{:,}".format),
-            "Across subjects": overlaps["across_subjects"].map("{:,}".format),
-            "Frames of the first": overlaps["frames_of_a"].map("{:,}".format),
-            "Frames of the second": overlaps["frames_of_b"].map("{:,}".format),
-            "Expected": overlaps["expected"].fillna("") if "expected" in overlaps else "",
-            "Verdict": overlaps["verdict"],
-        }
-    )
-
-
-def titles_of(table: pd.DataFrame, settings: Settings) -> list[str]:
-    return [settings.datasets[name].title for name in table["dataset"]]
-
-
-def licence_table(names: list[str], settings: Settings) -> pd.DataFrame:
-    """Licence, use and citation of each dataset."""
-    rows = []
-    for name in names:
-        dataset = settings.datasets[name]
-        use = {"non_commercial": "non-commercial", "agreement": "after an agreement"}
-        rows.append(
-            {
-                "Dataset": dataset.title,
-                "Licence": dataset.licence.name,
-                "Use": use.get(dataset.licence.use, dataset.licence.use),
-                "May be passed on": {True: "yes", False: "no", None: "unknown: no"}[
-                    dataset.licence.redistribution
-                ],
-                "Citation": dataset.citation,
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def stage_table(runs: list[dict[str, Any]]) -> pd.DataFrame:

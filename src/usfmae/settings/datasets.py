@@ -107,6 +107,8 @@ class Dataset(Strict):
     volume: Volume = Volume()
     array: str | None = None
     """Name of the array that holds the frames in an HDF5, MAT or NPZ file."""
+    array_subject: str | None = None
+    """Name of an array beside it, of one entry a frame: the frame's subject."""
     include: list[str] = ["**/*"]
     """Patterns of the files that hold frames, relative to the release."""
     exclude: list[str] = []

@@ -25,6 +25,17 @@ class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
         names += [self.recipes.pretrain[recipe].corpus for recipe in self.pretrain_recipes()]
         return list(dict.fromkeys([*names, *self.study.corpora]))
 
+    def audited(self, corpus: str) -> dict[str, Any]:
+        """A corpus's settings with the datasets whose licence it uses: what its audit depends on."""
+        return {**self.corpora[corpus].effective(), "datasets": self.members(corpus)}
+
+    def pretraining_corpora(self, task: str) -> list[str]:
+        """Corpora other than the task's own that an encoder of a model of the study is pretrained on."""
+        folds = range(self.tasks[task].split.folds)
+        recipes = [r for model in self.study.models for fold in folds for r in self.pretrain_of(model, fold)]
+        corpora = dict.fromkeys(self.recipes.pretrain[recipe].corpus for recipe in recipes)
+        return [corpus for corpus in corpora if corpus != self.tasks[task].corpus]
+
     def simulated(self, datasets: list[str]) -> list[str]:
         """Those of the datasets that are simulated."""
         return [name for name in datasets if self.datasets[name].simulated]

@@ -62,7 +62,7 @@ def find_pairs(
             near.append(by_embedding(embeddings, subjects))
         searched = unordered(pd.concat(near, ignore_index=True))
         compared = verify(searched, thumbnails, crop_reader(table, frames, letterboxed=letterboxed))
-        least = least_correlation(settings.correlation, frames[0].shape[1])
+        least = least_correlation(settings.correlation, min(array.shape[1] for array in frames))
         found.append(compared[compared["correlation"] >= least])
     pairs = unordered(pd.concat(found, ignore_index=True))
     return _described(pairs, table, subjects, hashes)
@@ -72,9 +72,10 @@ def crop_reader(
     table: pd.DataFrame, frames: list[np.ndarray], *, letterboxed: bool
 ) -> Callable[[int], np.ndarray]:
     """A function that reads the crop of a table's row from its frame, in grey and squashed to a square of at
-    most 128 pixels: uint8 (S, S)."""
+    most 128 pixels, the same for all: uint8 (S, S)."""
     order = {name: index for index, name in enumerate(dict.fromkeys(table["dataset"]))}
     datasets, rows = table["dataset"].map(order).to_numpy(), table["row"].to_numpy()
+    side = min(SIDE, *(array.shape[1] for array in frames))  # one for all: corpora may differ in size
     boxes = table["crop"].str.split(",", expand=True).astype(int).to_numpy() if len(table) else None
 
     def read(row: int) -> np.ndarray:
@@ -87,7 +88,6 @@ def crop_reader(
             up, aside = (size - high) // 2, (size - wide) // 2
             frame = frame[up : up + high, aside : aside + wide]
         grey = frame.mean(axis=-1).astype(np.uint8) if frame.ndim == 3 else frame
-        side = min(SIDE, max(grey.shape))
         return np.asarray(cv2.resize(np.ascontiguousarray(grey), (side, side), interpolation=cv2.INTER_AREA))
 
     return read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,9 @@ from usfmae.settings.study import Corpus
 OVERLAY = 0.001
 
 
-def audit(corpus: Corpus, folder: Path, expected: Mapping[str, Mapping[str, str]] | None = None) -> None:
+def audit(corpus: Corpus, folder: Path) -> None:
     """Writes `duplicates.parquet`, `groups.parquet`, `overlaps.csv` and `curation.csv` into `folder`, which
-    holds the curated datasets.
-
-    `expected`: dataset → other dataset → what the registry says of frames they share. Raises ValueError where
-    the files of a dataset do not match.
+    holds the curated datasets. Raises ValueError where the files of a dataset do not match.
     """
     folders = [folder / dataset for dataset in corpus.datasets]
     table, frames = read_corpus(folders)
@@ -32,7 +28,7 @@ def audit(corpus: Corpus, folder: Path, expected: Mapping[str, Mapping[str, str]
     pairs = find_pairs(table, frames, read_thumbnails(folders), corpus.duplicates, letterboxed=letterboxed)
     write_table(folder / "duplicates.parquet", pairs)
     write_table(folder / "groups.parquet", groups(table, pairs))
-    write_table(folder / "overlaps.csv", overlaps(table, pairs, expected or {}))
+    write_table(folder / "overlaps.csv", overlaps(table, pairs))
     everything = pd.concat(
         [pd.read_parquet(f / "frames.parquet").assign(dataset=f.name) for f in folders], ignore_index=True
     )

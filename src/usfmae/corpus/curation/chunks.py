@@ -1,15 +1,17 @@
-"""Long work in chunks: each in a process of its own, kept on disk when done, so that a rerun goes on."""
+"""Long work in chunks: made by processes, kept on disk when done, so that a rerun goes on."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,8 @@ Work = Callable[[int, Path, Note], None]
 #: Processes are forked: a fresh interpreter would run the main program again, which in a job of the workflow
 #: is the job itself. The number of a chunk and its work need no pickling either.
 _fork = multiprocessing.get_context("fork")
+#: Starting a process takes 10 ms, so each makes some chunks; not all, so that what a decoder leaks is freed.
+CHUNKS_A_PROCESS = 8
 
 
 class ChunkError(RuntimeError):
@@ -50,60 +54,80 @@ def run_chunks(count: int, work: Work, folder: Path, *, workers: int) -> Iterato
     done = [number for number in range(count) if chunk_folder(folder, number).is_dir()]
     yield from done
     waiting = sorted(set(range(count)) - set(done), reverse=True)
-    running: dict[int, _Process] = {}
+    running: dict[Connection, _Process] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                started = _Process(waiting.pop(), work, folder)
-                running[started.sentinel] = started
-            for sentinel in wait(list(running)):
-                assert isinstance(sentinel, int)
-                yield running.pop(sentinel).finish()
+                started = _Process(work, folder)
+                started.make(waiting.pop())
+                running[started.connection] = started
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                process = running[connection]
+                number = process.finished()
+                if waiting and process.made < CHUNKS_A_PROCESS:
+                    process.make(waiting.pop())
+                else:
+                    running.pop(connection).stop()
+                yield number
     finally:
         for process in running.values():
             process.stop()
 
 
 class _Process:
-    """A chunk in the making."""
+    """Makes chunks, one after the other."""
 
-    def __init__(self, number: int, work: Work, folder: Path) -> None:
-        self.number, self.folder = number, folder
-        self.where = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    def __init__(self, work: Work, folder: Path) -> None:
+        self.folder, self.made = folder, 0
         self.at = _fork.RawArray("c", 4096)  # shared, so that it is known when the process was killed
-        self.errors = _fork.SimpleQueue()
-        self.process = _fork.Process(target=self._run, args=(work, os.getpid()), daemon=True)
+        self.connection, there = _fork.Pipe()
+        self.process = _fork.Process(target=self._run, args=(work, there, os.getpid()), daemon=True)
         self.process.start()
-        self.sentinel = self.process.sentinel
+        there.close()  # so that the end of the process is the end of the connection
 
-    def _run(self, work: Work, parent: int) -> None:
+    def make(self, number: int) -> None:
+        """Starts on a chunk; the connection is ready when it is made or has failed."""
+        self.number, self.made = number, self.made + 1
+        self.where = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
+        with contextlib.suppress(ConnectionError):  # it was killed while it waited; `finished` says so
+            self.connection.send((number, self.where))
+
+    def _run(self, work: Work, connection: Connection, parent: int) -> None:
         def note(name: str) -> None:
             if os.getppid() != parent:  # killed, and nobody waits for this chunk any more
                 os._exit(1)
             self.at.value = name.encode()[:4000]
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked to stop as well, and stops this
+        self.connection.close()  # the parent's end: what it leaves open would hide that the parent is gone
         _keep_freed_memory()
-        try:
-            work(self.number, self.where, note)
-        except Exception as error:
-            self.errors.put(f"{type(error).__name__}: {error}")
-            os._exit(1)
+        gc.freeze()  # what the program had loaded by now is no garbage and need not be searched for any
+        with contextlib.suppress(EOFError, ConnectionError):  # there is no parent any more
+            while True:
+                number, where = connection.recv()
+                try:
+                    work(number, where, note)
+                except Exception as error:
+                    connection.send(f"{type(error).__name__}: {error}")
+                    os._exit(1)
+                connection.send(None)
 
-    def finish(self) -> int:
-        self.process.join()
-        code = self.process.exitcode or 0
-        if code == 0:
+    def finished(self) -> int:
+        """Number of the chunk that was made. Raises ChunkError."""
+        try:
+            reason = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            reason = f"it ended with exit code {code}"
+            if code < 0:
+                name = signal.Signals(-code).name
+                memory = ": the machine or the job's limit may be out of memory" if name == "SIGKILL" else ""
+                reason = f"its process was killed by {name}{memory}"
+        if reason is None:
             self.where.replace(chunk_folder(self.folder, self.number))
             return self.number
-        reason = f"it ended with exit code {code}"
-        if not self.errors.empty():
-            reason = self.errors.get()
-        elif code < 0:
-            name = signal.Signals(-code).name
-            memory = ": the machine or the job's limit may be out of memory" if name == "SIGKILL" else ""
-            reason = f"its process was killed by {name}{memory}"
-        shutil.rmtree(self.where, ignore_errors=True)
         raise ChunkError(
             f"stopped at {self.at.value.decode(errors='replace') or 'the start'}: {reason}. Finished chunks "
             f"are kept in {self.folder}; run it again to go on"
@@ -112,6 +136,7 @@ class _Process:
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
+        self.connection.close()
         shutil.rmtree(self.where, ignore_errors=True)
 
 

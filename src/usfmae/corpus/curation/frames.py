@@ -16,7 +16,7 @@ import pandas as pd
 import usfmae
 from usfmae.corpus.curation.array_writer import ArrayWriter
 from usfmae.corpus.curation.chunks import Note, chunk_folder, chunks_of, run_chunks
-from usfmae.corpus.curation.fingerprints import THUMBNAIL
+from usfmae.corpus.curation.fingerprints import THUMBNAIL, perceptual_hashes
 from usfmae.corpus.curation.source import COLUMNS, curated_frames
 from usfmae.corpus.readers import ReadOptions, reader_of
 from usfmae.corpus.releases.layout import sources
@@ -48,7 +48,7 @@ def curate(
     facts = json.loads(fetched.read_text(encoding="utf-8"))
     root = fetched.parent / (facts["root"] or "")
     found = sources(name, dataset, root) if facts["status"] == "available" else []
-    options = ReadOptions(dataset.sampling, dataset.volume, dataset.array)
+    options = ReadOptions(dataset.sampling, dataset.volume, dataset.array, dataset.array_subject)
     chunks = chunks_of(found)
 
     def work(number: int, where: Path, note: Note) -> None:
@@ -56,8 +56,13 @@ def curate(
             for source in chunks[number]:
                 for curated in curated_frames(name, source, root, corpus, options, note):
                     outputs.append(*curated)
-        with atomic(where / "rows.json") as rows:  # Parquet would be imported in each fork
-            rows.write_text(json.dumps(outputs.rows), encoding="utf-8")
+        columns = outputs.columns
+        kept = [i for i, reason in enumerate(columns["drop_reason"]) if reason is None]
+        hashes = perceptual_hashes(np.load(where / "thumbnails.npy"))
+        for i, phash, mirrored in zip(kept, *hashes, strict=True):
+            columns["phash"][i], columns["phash_mirrored"][i] = phash, mirrored
+        with atomic(where / "columns.json") as file:  # Parquet would be imported in each fork
+            file.write_text(json.dumps(columns), encoding="utf-8")
 
     cv2.setNumThreads(1)  # a fork has none of OpenCV's own threads and would wait for them
     for source in found:  # imported once, not in each fork
@@ -91,7 +96,7 @@ class _Outputs:
             "masks.npy": shape,
             "thumbnails.npy": (THUMBNAIL, THUMBNAIL),
         }
-        self.rows: list[dict[str, Any]] = []
+        self.columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
 
     def __enter__(self) -> _Outputs:
         with ExitStack() as stack:
@@ -107,25 +112,36 @@ class _Outputs:
 
     def append(self, row: dict[str, Any], arrays: tuple[np.ndarray | None, ...]) -> None:
         """A row and, where it is kept, its frame, mask (or None) and thumbnail."""
-        self.rows.append(row)
+        for name, values in self.columns.items():
+            values.append(row[name])
         for writer, array in zip(self.writers, arrays, strict=False):
-            writer.append(array)
+            if array is None:
+                writer.skip(1)
+            else:
+                writer.append(array)
 
 
 def _join(chunks: list[Path], out: Path, corpus: Corpus) -> pd.DataFrame:
     """Appends the chunks' arrays; the table has the kept rows first."""
-    tables = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]
     with _Outputs(out, corpus) as outputs:
         frames, masks, thumbnails = outputs.writers
         for chunk in chunks:
-            rows = json.loads((chunk / "rows.json").read_text(encoding="utf-8"))
-            tables.append(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
-            frames.extend(np.load(chunk / "frames.npy", mmap_mode="r"))
-            thumbnails.extend(np.load(chunk / "thumbnails.npy"))
-            with_mask = [row["has_mask"] for row in rows if row["drop_reason"] is None]
+            columns = json.loads((chunk / "columns.json").read_text(encoding="utf-8"))
+            for name, values in outputs.columns.items():
+                values.extend(columns[name])
+            frames.extend(chunk / "frames.npy")
+            thumbnails.extend(chunk / "thumbnails.npy")
+            told = zip(columns["has_mask"], columns["drop_reason"], strict=True)
+            with_mask = [there for there, reason in told if reason is None]
+            if not any(with_mask):
+                masks.skip(len(with_mask))
+                continue
             for mask, there in zip(np.load(chunk / "masks.npy", mmap_mode="r"), with_mask, strict=True):
-                masks.append(mask if there else None)
-    table = pd.concat(tables)
+                if there:
+                    masks.append(mask)
+                else:
+                    masks.skip(1)
+    table = pd.DataFrame(outputs.columns).astype(COLUMNS)
     dropped = table["drop_reason"].notna()
     table = pd.concat([table[~dropped], table[dropped]], ignore_index=True)
     write_table(out / "frames.parquet", table)

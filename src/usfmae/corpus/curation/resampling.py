@@ -24,7 +24,9 @@ def halved(image: np.ndarray, height: int, width: int) -> np.ndarray:
             return image
         size = (columns // across, rows // down)
         even = image[: size[1] * down, : size[0] * across]
-        image = np.asarray(cv2.resize(even, size, interpolation=cv2.INTER_AREA))
+        # of one axis alone, both give the mean of two, and the linear one is three times as fast
+        how = cv2.INTER_AREA if down == across else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(even, size, interpolation=how))
 
 
 def to_size(

@@ -11,7 +11,7 @@ import numpy as np
 
 from usfmae.corpus.curation import cleaning
 from usfmae.corpus.curation.chunks import Note
-from usfmae.corpus.curation.fingerprints import perceptual_hashes, pixel_sha256, thumbnail
+from usfmae.corpus.curation.fingerprints import pixel_sha256, thumbnail
 from usfmae.corpus.curation.resampling import to_size
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, grey, read_frames, read_masks
 from usfmae.corpus.releases.layout import Source
@@ -47,8 +47,9 @@ def curated_frames(
 ) -> Iterator[tuple[dict[str, Any], tuple[np.ndarray | None, ...]]]:
     """(row, arrays) for each frame of a source, `name` being the dataset's.
 
-    The row has the columns of `frames.parquet`. The arrays are the frame `(S, S)` or `(S, S, 3)`, its mask
-    `(S, S)` of 0 and 1 or None, and the thumbnail `(32, 32)`, uint8; none where the frame is dropped.
+    The row has the columns of `frames.parquet`, but for the perceptual hashes, which are left empty: they are
+    made of many thumbnails at once. The arrays are the frame `(S, S)` or `(S, S, 3)`, its mask `(S, S)` of 0
+    and 1 or None, and the thumbnail `(32, 32)`, uint8; none where the frame is dropped.
     `note` is called with the source's path before each frame.
     """
     index, in_source = 0, 0
@@ -63,6 +64,8 @@ def curated_frames(
             row = _row(name, source, frame.index, in_source) | {"mask_problem": problem}
             index = frame.index + 1  # where decoding the next one fails, the failure is that frame's
             row["height"], row["width"] = frame.pixels.shape[:2]
+            if frame.subject is not None:
+                row["subject"] = f"{name}/{frame.subject}"
             if _blank(frame.pixels):
                 yield row | {"drop_reason": "blank"}, ()
             else:
@@ -118,15 +121,12 @@ def _keep(
     part = (slice(box[0], box[2]), slice(box[1], box[3]))
     crop = np.ascontiguousarray(image[part])
     small = thumbnail(crop)
-    phash, phash_mirrored = perceptual_hashes(small)
     overlay = cleaning.overlay_fraction(decoded[part], crop if frame is decoded else None)
     row |= {
         "crop": ",".join(map(str, box)),
         "overlay_fraction": overlay,
         "cleaned_fraction": cleaned,
         "pixel_sha256": pixel_sha256(decoded),
-        "phash": phash,
-        "phash_mirrored": phash_mirrored,
     }
     small_mask = None
     if mask is not None:

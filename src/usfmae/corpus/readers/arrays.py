@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,21 +101,40 @@ def read(path: Path, options: ReadOptions) -> Iterator[Frame]:
         yield from frames_of(_numeric(_load(path, mmap_mode="r")), options)
     elif ending == ".npz":
         with _load(path) as archive:
-            yield from frames_of(_numeric(_member(archive, archive.files, options.array)), options)
+            yield from _told(archive, archive.files, options)
     elif h5py.is_hdf5(path):
         with h5py.File(path) as file:
-            array = _member(file, _datasets(file), options.array)
-            # MATLAB stores columns first, HDF5 rows first: a MAT file's axes stand in reverse
-            yield from frames_of(_numeric(Reversed(array) if ending == ".mat" else array), options)
+            yield from _told(file, _datasets(file), options, reverse=ending == ".mat")
     elif ending == ".mat":
         from scipy.io import loadmat, whosmat
 
         names = [name for name, _, kind in whosmat(path) if kind not in ("char", "cell", "struct", "object")]
-        wanted = [options.array] if options.array else names
+        asked = (options.array, options.array_subject)
+        wanted = [name for name in names if options.array is None or name in asked]
         content = loadmat(path, variable_names=wanted)
-        yield from frames_of(_numeric(_member(content, names, options.array)), options)
+        yield from _told(content, names, options)
     else:
         raise Unreadable("not an HDF5 file")
+
+
+def _told(content: Any, names: list[str], options: ReadOptions, *, reverse: bool = False) -> Iterator[Frame]:
+    """Frames of the array `options.array`, each with its entry of `options.array_subject` as subject.
+
+    `reverse`: MATLAB stores columns first, HDF5 rows first, so a MAT file's axes stand in reverse.
+    """
+    array, subjects = _member(content, names, options.array), None
+    if options.array_subject is not None:
+        entries = np.asarray(_member(content, names, options.array_subject)[...]).ravel().tolist()
+        subjects = [entry.decode() if isinstance(entry, bytes) else str(entry) for entry in entries]
+    for frame in frames_of(_numeric(Reversed(array) if reverse else array), options):
+        if subjects is None:
+            yield frame
+        elif len(subjects) == frame.in_source:
+            yield replace(frame, subject=subjects[frame.index])
+        else:
+            raise Unreadable(
+                f"{frame.in_source} frames, but {len(subjects)} entries in {options.array_subject}"
+            )
 
 
 def _load(path: Path, **how: Any) -> Any:

@@ -23,6 +23,8 @@ class Frame:
     """Frames that the source holds, sampled or not."""
     pixels: np.ndarray
     """uint8 `(H, W)` grey or `(H, W, 3)` RGB."""
+    subject: str | None = None
+    """Where the source itself says it, a frame at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class ReadOptions:
     sampling: Sampling = field(default_factory=Sampling)
     volume: Volume = field(default_factory=Volume)
     array: str | None = None
+    array_subject: str | None = None
 
 
 def sampled(count: int, sampling: Sampling) -> list[int]:

@@ -1,0 +1,124 @@
+"""The report's part on a corpus: what was counted, beside what the registry says; and what to cite."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import KIDNEY, NECK, study, write, write_corpus
+
+from usfmae.record import write_table
+from usfmae.settings import Settings, settings_from
+
+AVAILABILITY = pd.DataFrame(
+    {
+        "dataset": ["kidney", "neck", "scans"],
+        "status": ["available", "available", "unavailable"],
+        "reason": ["", "", "needs a form"],
+        "files": pd.array([40, 39, None], dtype="Int64"),
+        "subjects": pd.array([10, None, None], dtype="Int64"),
+        "frames": pd.array([40, 39, None], dtype="Int64"),
+    }
+)
+OVERLAPS = pd.DataFrame(
+    [("kidney", "neck", 1, 2, 3, 2, 3), ("neck", "neck", 0, 1, 1, 2, 2)],
+    columns=[
+        *("dataset_a", "dataset_b", "exact_pairs", "near_pairs", "across_subjects"),
+        *("frames_of_a", "frames_of_b"),
+    ],
+)
+
+
+def settings(**entries: dict[str, Any]) -> Settings:
+    """The study of the other tests with `closed`, of an unknown licence, and further keys of datasets."""
+    merged = study().model_dump(mode="json", exclude_none=True)
+    closed = {"licence": {"name": "unknown", "use": "unknown"}, "title": "Closed"}
+    merged["datasets"]["closed"] = merged["datasets"]["scans"] | closed
+    merged["corpora"]["demo"]["datasets"].append("closed")
+    for name, keys in entries.items():
+        merged["datasets"][name] |= keys
+    return settings_from(merged, [])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of two datasets that were curated and a third that could not be had."""
+    folder: Path = tmp_path_factory.mktemp("report")
+    corpus = folder / "results/corpus/demo"
+    for name, classes in {"kidney": KIDNEY, "neck": NECK, "scans": [None]}.items():
+        write_corpus(corpus / name, classes, np.random.default_rng(0))
+    gone = corpus / "scans/frames.parquet"
+    write_table(gone, pd.read_parquet(gone).iloc[:0])
+    write_table(corpus / "availability.csv", AVAILABILITY)
+    write_table(corpus / "overlaps.csv", OVERLAPS)
+    return folder
+
+
+def table(root: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(root / f"results/tables/{name}.csv", dtype=str, keep_default_na=False).set_index(
+        "Dataset"
+    )
+
+
+def verdicts(root: Path, **entries: dict[str, Any]) -> dict[tuple[str, str], str]:
+    write(root, settings(**entries))
+    found = table(root, "demo_overlaps")
+    return dict(zip(zip(found.index, found["And"], strict=True), found["Verdict"], strict=True))
+
+
+def test_an_expectation_is_confirmed_refuted_or_cannot_be_checked(root: Path) -> None:
+    said = {
+        "kidney": {"neck": "resized", "kidney": "clips"},
+        "neck": {"kidney": "by name"},
+        "scans": {"neck": "likely", "elsewhere": "maybe"},
+    }
+    assert verdicts(root, **{name: {"overlaps": words} for name, words in said.items()}) == {
+        ("elsewhere", "scans"): "not checkable",
+        ("kidney", "kidney"): "not found",
+        ("kidney", "neck"): "confirmed",
+        ("neck", "neck"): "not expected",
+        ("neck", "scans"): "not checkable",  # nothing of scans is there
+    }
+    row = table(root, "demo_overlaps").loc["kidney"].set_index("And").loc["neck"]
+    assert (row["Expected"], row["Frames of the second"]) == ("resized by name", "3")
+
+
+def test_a_corrected_word_changes_the_verdict_without_an_audit(root: Path) -> None:
+    assert verdicts(root) == {("kidney", "neck"): "not expected", ("neck", "neck"): "not expected"}
+    corrected = verdicts(root, neck={"overlaps": {"neck": "one sweep"}})
+    assert corrected["neck", "neck"] == "confirmed"
+
+
+def test_a_count_that_differs_from_the_published_one_is_shown_and_an_unknown_is_not_compared(
+    root: Path,
+) -> None:
+    write(root, settings(kidney={"counts": {"files": 40}}, neck={"counts": {"files": 41, "subjects": 12}}))
+    found = table(root, "demo_counts")
+    assert list(found.index) == ["Simulated necks"]
+    assert tuple(found.iloc[0]) == ("41", "39", "12", "unknown", "unknown", "39", "")
+
+
+def test_a_label_that_not_as_many_files_bear_as_published_is_shown(root: Path) -> None:
+    published = {"labels": {"normal": 20, "hygroma": 30}}  # 20 of each are there
+    write(root, settings(neck={"counts": published}, scans={"counts": published}))
+    assert table(root, "demo_counts")["Labels found"].to_dict() == {"Simulated necks": "hygroma 20 of 30"}
+
+
+def test_what_the_corpus_lacks_is_named_with_its_reason(root: Path) -> None:
+    assert "What the corpus lacks: 2 of 4 datasets." in write(root, settings())
+    found = table(root, "demo_lacks")
+    assert found["Status"].to_dict() == {"DICOM samples": "unavailable", "Closed": "left out"}
+    assert found.loc["DICOM samples", "Why"] == "needs a form"
+    assert "licence unknown" in found.loc["Closed", "Why"]
+
+
+def test_licence_and_bibtex_are_those_of_the_datasets_that_were_used(root: Path) -> None:
+    page = write(root, settings(kidney={"doi": "10.1000/kidney"}))
+    text = (root / "results/tables/citations.bib").read_text(encoding="utf-8")
+    assert re.findall(r"@misc\{(\w+),", text) == ["kidney", "neck"]
+    assert list(table(root, "licences").index) == ["Simulated kidneys", "Simulated necks"]
+    assert "doi = {10.1000/kidney}" in text and "doi = {10.1000/kidney}" in page

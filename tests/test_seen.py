@@ -1,0 +1,161 @@
+"""A task's frames that an encoder has met in another corpus are found, counted and told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fake_results import study, write
+from PIL import Image, ImageOps
+
+from tests.workflow import planned, snakemake
+from usfmae.corpus.audit.seen import SEEN_COLUMNS, seen_frames
+from usfmae.corpus.curation.frames import curate
+from usfmae.corpus.simulation.anatomy import draw_subject
+from usfmae.corpus.simulation.scene import draw_frame
+from usfmae.record import write_table
+from usfmae.settings import Settings, settings_from
+from usfmae.settings.datasets import Dataset
+from usfmae.settings.study import Corpus
+
+
+def picture(seed: int) -> Image.Image:
+    """Twice as wide as high, so that a letterbox and a stretched frame differ."""
+    rng = np.random.default_rng(seed)
+    whole = Image.fromarray(draw_frame(draw_subject("kidney", "normal", 0.5, rng), rng)[0])
+    return whole.crop((0, whole.height // 4, whole.width, whole.height // 4 + whole.width // 2))
+
+
+def corpus_of(folder: Path, pictures: dict[str, Image.Image], **how: Any) -> tuple[Corpus, Path]:
+    """Curates pictures as dataset `mine` of a corpus in `folder`."""
+    release = folder / "release"
+    release.mkdir(parents=True)
+    for name, image in pictures.items():
+        image.save(release / name, quality=50)
+    (release / "fetched.json").write_text(json.dumps({"status": "available", "root": "."}))
+    entry = {
+        "title": "mine",
+        "anatomy": "kidney",
+        "access": {"host": "folder", "folder": str(release)},
+        "licence": {"name": "unknown"},
+        "citation": "none",
+    }
+    corpus = Corpus(datasets=["mine"], **how)
+    curate("mine", Dataset.model_validate(entry), corpus, release / "fetched.json", folder / "mine")
+    return corpus, folder
+
+
+OTHER_WAYS = [{"size": 128}, {"size": 192, "resize": "squash", "channels": 3}]
+
+
+@pytest.mark.parametrize("other_way", OTHER_WAYS, ids=["alike", "otherwise"])
+def test_copies_in_another_corpus_are_found_and_nothing_else(
+    tmp_path: Path, other_way: dict[str, Any]
+) -> None:
+    own = {f"{i}.png": picture(i) for i in range(6)} | {"0 again.png": picture(0)}
+    own["5 again.jpg"] = own["5.png"]  # a copy inside a corpus is its own audit's to find
+    theirs = {f"{i}.png": picture(i) for i in range(20, 26)}
+    theirs |= {"same.png": own["0.png"], "same again.png": own["0.png"], "jpeg.jpg": own["1.png"]}
+    theirs |= {"mirrored.png": ImageOps.mirror(own["2.png"])}
+    size = {"size": 128 if other_way["size"] == 128 else 96}
+    found = seen_frames(
+        *corpus_of(tmp_path / "ours", own, **size), *corpus_of(tmp_path / "theirs", theirs, **other_way)
+    )
+    assert {name: str(kind) for name, kind in found.dtypes.items()} == SEEN_COLUMNS
+    pairs = {(frame[5:-2], there[5:-2], kind) for frame, there, kind, _ in found.itertuples(index=False)}
+    assert pairs == {
+        ("0.png", "same again.png", "exact"),
+        ("0 again.png", "same again.png", "exact"),
+        ("1.png", "jpeg.jpg", "near"),
+        ("2.png", "mirrored.png", "near"),
+    }
+
+
+def test_a_corpus_that_is_not_there_shares_nothing(tmp_path: Path) -> None:
+    ours = corpus_of(tmp_path / "ours", {"0.png": picture(0)}, size=64)
+    theirs = tmp_path / "theirs/mine"
+    theirs.mkdir(parents=True)
+    write_table(theirs / "frames.parquet", pd.read_parquet(ours[1] / "mine/frames.parquet").iloc[:0])
+    np.save(theirs / "frames.npy", np.empty((0, 64, 64), np.uint8))
+    np.save(theirs / "thumbnails.npy", np.empty((0, 32, 32), np.uint8))
+    assert seen_frames(*ours, ours[0], theirs.parent).empty
+
+
+def private_study(**recipe: Any) -> Settings:
+    """The kidneys are tested in a corpus of their own; the encoder is pretrained on another, which holds the
+    evaluation set of the necks."""
+    merged = study().model_dump(mode="json", exclude_none=True)
+    merged["corpora"] |= {"private": {"datasets": ["kidney"], "size": 32}}
+    merged["corpora"]["demo"]["datasets"] = ["neck", "scans"]
+    merged["datasets"]["neck"]["evaluation"] = True
+    merged["study"]["tasks"] = ["kidney"]
+    merged["tasks"]["kidney"]["corpus"] = "private"
+    merged["recipes"]["pretrain"]["mae"] |= recipe
+    return settings_from(merged, [])
+
+
+def test_only_another_corpus_than_the_tasks_own_is_compared() -> None:
+    settings = private_study()
+    assert settings.pretraining_corpora("kidney") == ["demo"]
+    assert settings.pretraining_corpora("neck") == []
+
+
+def test_the_report_says_how_many_frames_of_a_task_the_encoder_has_met(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    frames = [f"kidney/{i}" for i in range(10)]
+    folds = pd.DataFrame({"frame_id": frames, "subject": frames, "label": "normal", "fold": 0})
+    write_table(results / "finetune/kidney/folds.parquet", folds.assign(role="test"))
+    # Frame 0 has a copy that pretraining uses, 1 in a group with the evaluation set of the necks, 2 in both.
+    copies = [(0, "scans/a"), (1, "scans/b"), (2, "scans/a"), (2, "neck/c"), (99, "scans/a")]
+    table = pd.DataFrame([(f"kidney/{i}", there) for i, there in copies], columns=list(SEEN_COLUMNS)[:2])
+    table = table.assign(kind=["exact", "near", "near", "near", "exact"], correlation=0.9)
+    write_table(results / "corpus/private/seen_in_demo.parquet", table)
+    groups = pd.DataFrame({"frame_id": ["scans/a", "scans/b", "neck/c"], "group": ["a", "b", "b"]})
+    groups["dataset"] = groups["frame_id"].str.split("/").str[0]
+    write_table(results / "corpus/demo/groups.parquet", groups)
+    start = "3 of 10 frames have a copy in the corpus demo (1 with equal pixels)"
+    page = write(tmp_path, private_study())
+    assert f"{start}, on which an encoder was pretrained; 2 have one among the frames" in page
+    page = write(tmp_path, private_study(evaluation_frames="include"))
+    assert f"{start}, on which an encoder was pretrained; 3 have one among the frames" in page
+
+
+OVERLAY = {
+    "corpora": {
+        "demo": {"datasets": ["simulated_neck"], "size": 32},
+        "private": {"datasets": ["simulated_neck"], "size": 24},
+    },
+    "datasets": {
+        "simulated_neck": {
+            "access": {"subjects": {"normal": 4, "cystic_hygroma": 4}, "frames_per_subject": 1}
+        }
+    },
+    "tasks": {"neck": {"corpus": "private"}},
+    "study": {"tasks": ["neck"], "explain": {"models": []}},
+}
+
+
+def test_the_workflow_compares_the_two_corpora_for_the_report_and_not_for_pretraining(tmp_path: Path) -> None:
+    overlay = tmp_path / "private.yaml"
+    overlay.write_text(yaml.safe_dump(OVERLAY), encoding="utf-8")
+    asked = "results/corpus/private/seen_in_demo.parquet"
+    jobs = planned(snakemake(tmp_path, "report", "-n", configfile=overlay))
+    assert jobs["compare_corpora"] == 1
+    encoder = "results/pretrain/demo/encoder.safetensors"
+    assert planned(snakemake(tmp_path, encoder, "-n", configfile=overlay)) == {
+        "fetch_dataset": 1,
+        "curate_dataset": 1,
+        "audit_corpus": 1,
+        "pretrain_encoder": 1,
+    }
+    snakemake(tmp_path, asked, configfile=overlay)
+    kept = pd.read_parquet(tmp_path / "results/corpus/private/simulated_neck/frames.parquet")
+    kept = kept[kept["drop_reason"].isna()]
+    found = pd.read_parquet(tmp_path / asked)
+    exact = found[found["kind"] == "exact"]
+    assert set(exact["frame"]) == set(kept["frame_id"])
