@@ -185,6 +185,7 @@ def test_a_feeder_gives_what_is_asked_for_in_any_order() -> None:
     places = [(epoch, step, 0) for epoch in range(2) for step in range(4)]
     for asked in (places, places[::-1], [places[3], places[3], places[0], places[6]]):
         assert [tuple(feeder(place).tolist()) for place in asked] == asked
+        assert len(feeder._pending) <= 2  # what is no longer on the way is let go
 
 
 def test_a_feeder_gathers_each_part_once_and_ahead_of_the_asking() -> None:

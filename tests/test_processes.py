@@ -86,8 +86,8 @@ def test_training_on_the_processor_needs_no_gpu(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gpu_that_the_recipe_needs_and_nobody_sees_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus_seen(monkeypatch, 0)
-    with pytest.raises(TrainingError, match="training.device: cuda, but torch sees no GPU"):
-        with processes(training(device="cuda")):
-            pass
+    message = r"training\.device: cuda, but torch sees no GPU"
+    with pytest.raises(TrainingError, match=message), processes(training(device="cuda")):
+        pass
     with processes(training(device="auto")) as at:
         assert at.device == CPU

@@ -61,6 +61,21 @@ def write_fold(results: Path, model: str, number: int, auc: float) -> None:
     write_run(fold(results, model, number), "finetune", metrics, **wildcards, fold=str(number))
 
 
+SETTING = "learning_rate-0.001_weight_decay-0.05"
+
+
+def write_grid(results: Path, recipe: str, losses: list[float]) -> None:
+    """The folds of a pretraining grid of one setting, and what was chosen from them."""
+    for number, loss in enumerate(losses):
+        wildcards = {"recipe": recipe, "setting": SETTING, "fold": str(number)}
+        folder = results / f"pretrain/{recipe}/grid/{SETTING}/fold-{number}"
+        write_run(folder, "pretrain", {"validation_loss": loss}, **wildcards)
+        (folder / "model.safetensors").unlink()  # of a fold, history and record alone are kept
+    rows = pd.DataFrame({"setting": SETTING, "fold": range(len(losses)), "validation_loss": losses})
+    record.write_table(results / f"pretrain/{recipe}/grid.csv", rows)
+    record.write_json(results / f"pretrain/{recipe}/grid.json", {"setting": SETTING})
+
+
 def write_results(root: Path) -> Path:
     """A small study with every stage: two models of two folds each."""
     results = root / "results"
@@ -71,6 +86,8 @@ def write_results(root: Path) -> Path:
     record.write_table(corpus / "curation.csv", pd.DataFrame(rows))
     (corpus / "samples.png").write_bytes(b"a picture")
     write_run(results / "pretrain/small", "pretrain", {"validation_loss": 0.4}, recipe="small")
+    (results / "pretrain/small/reconstructions.npz").write_bytes(b"pictures")
+    write_grid(results, "small", [0.6, 0.5])
     record.write_json(results / "finetune/kidney/folds.json", {"classes": ["normal", "dilated"]})
     for model, aucs in {"usfmae": (0.8, 0.9), "densenet169": (0.7, 0.6)}.items():
         for number, auc in enumerate(aucs):
@@ -137,6 +154,8 @@ def test_runs_lie_in_an_experiment_a_stage_and_task_of_the_model_development_kin
         "corpus/demo": "corpus",
         "corpus/demo/simulated": "corpus",
         "pretrain/small": "pretrain",
+        f"pretrain/small/grid/{SETTING}/fold-0": "pretrain",
+        f"pretrain/small/grid/{SETTING}/fold-1": "pretrain",
         "finetune/kidney": "finetune/kidney",
         **{
             f"finetune/kidney/{model}/demo/fraction-1.0{end}": "finetune/kidney"
@@ -165,6 +184,43 @@ def test_folds_are_children_of_a_run_with_their_mean_under_the_same_names(result
     assert mean.info.run_name == "usfmae · demo" and mean.data.params["n_runs"] == "2"
     assert mean.data.params["model"] == "usfmae" and "fold" not in mean.data.params
     assert mean.data.params["training.epochs"] == child.data.params["training.epochs"] == "3"
+
+
+def test_the_folds_of_a_pretraining_grid_are_children_of_the_recipes_run(results: Path) -> None:
+    sync(results)
+    runs = runs_in(open_store(results))
+    final, child = runs["pretrain/small"], runs[f"pretrain/small/grid/{SETTING}/fold-1"]
+    assert child.info.run_name == f"small · {SETTING} · fold 1"
+    assert child.data.tags["mlflow.parentRunId"] == final.info.run_id
+    assert "mlflow.parentRunId" not in final.data.tags
+    assert (child.data.metrics["validation_loss"], final.data.metrics["validation_loss"]) == (0.5, 0.4)
+    assert child.data.params["setting"] == SETTING and child.data.metrics["epoch/train_loss"] == 0.5
+    listed = json.loads(artifact(final, "artifacts.json").read_text())
+    assert {"grid.csv", "grid.json", "reconstructions.npz", "model.safetensors"} <= set(listed)
+    assert not [name for name in listed if "fold" in name]
+
+
+def test_a_new_final_run_takes_over_the_folds_of_its_grid(results: Path) -> None:
+    sync(results)
+    write_run(results / "pretrain/small", "pretrain", {"validation_loss": 0.3}, recipe="small")
+    counts = sync(results)
+    assert (counts["written"], counts["deleted"]) == (1, 1)
+    runs = runs_in(open_store(results))
+    child = runs[f"pretrain/small/grid/{SETTING}/fold-0"]
+    assert child.data.tags["mlflow.parentRunId"] == runs["pretrain/small"].info.run_id
+
+
+@pytest.mark.parametrize("kept", [{"grid.csv", "grid.json"}, set()])
+def test_a_grid_without_its_final_run_is_tracked_all_the_same(kept: set[str], results: Path) -> None:
+    """Its folds hang on the run that holds what was chosen, or on none where nothing was chosen yet."""
+    for path in (results / "pretrain/small").iterdir():
+        if path.is_file() and path.name not in kept:
+            path.unlink()
+    sync(results)
+    runs = runs_in(open_store(results))
+    child = runs[f"pretrain/small/grid/{SETTING}/fold-0"]
+    assert ("pretrain/small" in runs) == bool(kept)
+    assert ("mlflow.parentRunId" in child.data.tags) == bool(kept)
 
 
 def test_a_mean_counts_only_the_runs_of_the_study(results: Path) -> None:

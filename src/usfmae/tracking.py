@@ -1,8 +1,9 @@
 """Fills MLflow from the files in `results/`, so that the store can be thrown away and rebuilt.
 
 Every file belongs to one run. A folder with a `run.json` is a run; the folds of one (task, model,
-recipe, fraction) are children of a run that carries their mean; any other folder of a stage is a run
-that holds its files; what belongs to no stage (report, figures, tables) is the run `report`.
+recipe, fraction) are children of a run that carries their mean, the folds of a pretraining grid those of
+the recipe's run; any other folder of a stage is a run that holds its files; what belongs to no stage
+(report, figures, tables) is the run `report`.
 A run is known by its key (its folder below `results/`) and by a digest of its files, so a second
 pass writes nothing and a changed folder replaces its run. See docs/tracking.md.
 """
@@ -46,8 +47,8 @@ class _Run:
     key: str
     folder: Path
     files: list[Artifact] = field(default_factory=list)
-    folds: list[_Run] = field(default_factory=list)
-    mean: str | None = None  # for a fold: key of the run with the mean
+    folds: list[_Run] = field(default_factory=list)  # whose mean this run carries
+    parent: str | None = None  # key of the run that this one is a child of
 
     @property
     def digest(self) -> str:
@@ -63,6 +64,9 @@ class _Run:
     def name(self) -> str:
         """What the UI calls it: `usfmae · fold 0 · seed 0`."""
         parts = self.key.split("/")
+        if _is_grid_fold(self.key):
+            _, recipe, _, setting, fold = parts
+            return f"{recipe} · {setting} · {fold.replace('-', ' ')}"
         if parts[0] != "finetune":
             return self.key
         if _is_fold(self.key):
@@ -112,14 +116,16 @@ def sync(
         ids: dict[str, str] = {}  # key → id in the store
         written = 0
         for run in progress(wanted, description="track", unit="runs") if progress else wanted:
-            mean = ids[run.mean] if run.mean else None
+            parent = ids[run.parent] if run.parent else None
             kept = next((old for old in existing.get(run.key, []) if store.is_whole(old, run.digest)), None)
             if kept:
                 ids[run.key] = kept.info.run_id
-                store.set_parent(kept, mean)
+                store.set_parent(kept, parent)
             else:
                 identity = {"usfmae.key": run.key, "usfmae.digest": run.digest}
-                ids[run.key] = store.write(run.experiment, run.name, run.content(), identity, run.files, mean)
+                ids[run.key] = store.write(
+                    run.experiment, run.name, run.content(), identity, run.files, parent
+                )
                 written += 1
         current = set(ids.values())
         stale = [old for olds in existing.values() for old in olds if old.info.run_id not in current]
@@ -135,7 +141,7 @@ def sync(
 
 
 def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_Run]:
-    """All runs, a mean before its folds. Hidden files (half-written, Snakemake's marks) are left out."""
+    """All runs, a parent before its children. Hidden files (half-written, Snakemake's marks) are left out."""
     runs: dict[str, _Run] = {}
     recorded: set[Path] = set()
     sha256 = _Digests(results / "mlflow" / "digests.json")
@@ -158,13 +164,22 @@ def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_
             runs.setdefault(key, _Run(key, owner)).files.append(artifact)
     sha256.save()
     for run in [run for run in runs.values() if _is_fold(run.key) and run.folder in recorded]:
-        run.mean = run.key.rsplit("/", 2)[0]  # finetune/<task>/<model>/<recipe>/fraction-<f>
-        runs.setdefault(run.mean, _Run(run.mean, results / run.mean)).folds.append(run)
-    return sorted(runs.values(), key=lambda run: (not run.folds, run.key))
+        run.parent = run.key.rsplit("/", 2)[0]  # finetune/<task>/<model>/<recipe>/fraction-<f>
+        runs.setdefault(run.parent, _Run(run.parent, results / run.parent)).folds.append(run)
+    for run in runs.values():
+        recipe = run.key.partition("/grid/")[0]
+        if _is_grid_fold(run.key) and recipe in runs:  # not there: nothing was chosen yet
+            run.parent = recipe
+    return sorted(runs.values(), key=lambda run: (run.parent is not None, run.key))
 
 
 def _is_fold(key: str) -> bool:
     return key.startswith("finetune/") and key.count("/") == 6
+
+
+def _is_grid_fold(key: str) -> bool:
+    """`pretrain/<recipe>/grid/<setting>/fold-<k>`."""
+    return key.startswith("pretrain/") and key.count("/") == 4
 
 
 class _Digests:

@@ -37,6 +37,7 @@ def pretraining_curves(history: pd.DataFrame, out: Path, *, simulated: bool) -> 
         if history[name].notna().any():
             axes.plot(history["epoch"], history[name], style, marker=dot, color=shade, label=words)
     axes.set(xlabel="epoch", ylabel="mean squared error\nof the masked patches")
+    axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
     axes.legend()
     panels = [axes]
     for number, (name, words) in enumerate(watched.items()):

@@ -41,7 +41,7 @@ def pretraining_section(name: str, products: Products, exhibits: Exhibits) -> di
         )
         parts.append(embedded(out / f"{name}_reconstructions", alt, caption))
     grid, chosen = products.table("pretrain", name, "grid.csv"), products.chosen_setting(name)
-    if grid is not None:
+    if recipe.grid is not None and grid is not None:
         shown = grid_table(grid, chosen["setting"] if chosen else None)
         caption = "The grid: mean over the folds. The setting with the lowest validation loss trains on."
         parts.append(exhibits.table(f"{name}_grid", shown, caption, {"Chosen"}))
