@@ -5,7 +5,8 @@
 
 Prints a Markdown table. Recall is the share of planted pairs that are found. Precision is the share of found
 pairs that are planted; real releases hold copies of their own, so there a pair that is also found without any
-planted copy is left out of it and counted apart.
+planted copy is left out of it and counted apart; a copy that is paired with another frame of its original's
+subject is not counted either.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,6 +35,7 @@ from usfmae.corpus.curation import cleaning
 from usfmae.corpus.curation.fingerprints import pixel_sha256, thumbnail
 from usfmae.corpus.curation.resampling import to_size
 from usfmae.progress import progress
+from usfmae.record import atomic
 from usfmae.settings.study import Duplicates
 
 #: Real frames that are copied, by release, and where they lie below USFMAE_REAL_DATA.
@@ -53,9 +60,8 @@ def cropped(image: Grey, rng: np.random.Generator, least: float = 0.0) -> Grey:
 
 def rescaled(image: Grey, rng: np.random.Generator) -> Grey:
     """To 0.5 to 1.5 of its size."""
-    return cv2.resize(
-        image, None, fx=(scale := rng.uniform(0.5, 1.5)), fy=scale, interpolation=cv2.INTER_LINEAR
-    )
+    scale = rng.uniform(0.5, 1.5)
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
 
 
 def through_jpeg(image: Grey, _: np.random.Generator) -> Grey:
@@ -117,15 +123,17 @@ COPIES: dict[str, Callable[[Grey, np.random.Generator], Grey]] = {
 
 
 class Frames:
-    """Curated frames, thumbnails and the rows of their table, as curation makes them (grey, letterboxed)."""
+    """Curated frames, thumbnails and the rows of their table, as curation makes them (grey, letterboxed),
+    kept in `folder`; with mode `r+` or `r` those that are there."""
 
-    def __init__(self, size: int, store: Path, count: int) -> None:
-        self.frames = np.lib.format.open_memmap(store, "w+", np.uint8, (count, size, size))
-        self.thumbnails = np.zeros((count, 32, 32), np.uint8)
+    def __init__(self, size: int, folder: Path, count: int, mode: Literal["w+", "r+", "r"] = "w+") -> None:
+        opened = partial(np.lib.format.open_memmap, mode=mode, dtype=np.uint8)
+        self.frames = opened(folder / "frames.npy", shape=(count, size, size))
+        self.thumbnails = opened(folder / "thumbnails.npy", shape=(count, 32, 32))
         self.rows: list[dict[str, object]] = []
 
-    def add(self, image: Grey, dataset: str, subject: str) -> None:
-        image, number = np.ascontiguousarray(image), len(self.rows)
+    def put(self, number: int, image: Grey, dataset: str, subject: str) -> None:
+        image = np.ascontiguousarray(image)
         top, left, bottom, right = box = cleaning.insonified_box(image)
         crop = np.ascontiguousarray(image[top:bottom, left:right])
         self.frames[number] = to_size(crop, self.frames.shape[1], resize="letterbox")
@@ -134,23 +142,15 @@ class Frames:
         facts |= {"subject": subject, "label": None, "crop": ",".join(map(str, box))}
         self.rows.append(facts | {"pixel_sha256": pixel_sha256(image)})
 
-    def forget(self) -> None:
-        """Hands the written frames back to the system and starts to measure the memory anew (Linux)."""
-        name = str(self.frames.filename)
-        self.frames.flush()
-        del self.frames
-        self.frames = np.load(name, mmap_mode="r")
-        Path("/proc/self/clear_refs").write_text("5")
+    def add(self, image: Grey, dataset: str, subject: str) -> None:
+        self.put(len(self.rows), image, dataset, subject)
 
-    def pairs(self, first: int | None = None, *others: range) -> pd.DataFrame:
-        """(a, b, correlation) of the pairs found among the first frames and the others."""
-        chosen = np.r_[tuple(np.arange(r.start, r.stop) for r in (range(first or len(self.rows)), *others))]
-        table = pd.DataFrame([self.rows[row] for row in chosen])
+    def pairs(self, chosen: slice | np.ndarray = slice(None)) -> pd.DataFrame:
+        """(a, b, correlation) of the pairs found among the chosen frames."""
+        table = pd.DataFrame(self.rows).iloc[chosen].reset_index(drop=True)
         found = find_pairs(table, [self.frames], self.thumbnails[chosen], Duplicates())
-        ends = found[["frame_a", "frame_b"]].astype(int)
-        return pd.DataFrame(
-            {"a": ends.min(axis=1), "b": ends.max(axis=1), "correlation": found["correlation"]}
-        )
+        ends = np.sort(found[["frame_a", "frame_b"]].to_numpy(dtype=int), axis=1)
+        return pd.DataFrame(ends, columns=["a", "b"]).assign(correlation=found["correlation"])
 
 
 def simulated_frame(rng: np.random.Generator, side: int = 128) -> Grey:
@@ -167,108 +167,133 @@ def simulated_frame(rng: np.random.Generator, side: int = 128) -> Grey:
     return np.where(sector, np.clip(grey, 9, 255), 0).astype(np.uint8)
 
 
-def simulated(count: int, folder: Path, seed: int = 0) -> dict[str, float]:
-    """Audits `count` simulated frames at 128 px; of each kind of copy 0.1 % are planted, 10 at least."""
-    rng = np.random.default_rng(seed)
+def simulate(count: int, folder: Path, seed: int) -> pd.DataFrame:
+    """Simulates `count` frames at 128 px into `folder`, with two processes; of each kind of copy 0.1 % are
+    planted, 10 at least. Returns `original, copy, kind`, a row a planted copy."""
     kinds, each = list(COPIES), max(10, count // 1000)
     originals = count - each * len(kinds)
-    store = Frames(128, folder / "frames.npy", count)
-    chosen = rng.choice(originals, each * len(kinds), replace=False)
-    kind_of = dict(zip(chosen.tolist(), np.repeat(kinds, each).tolist(), strict=True))
-    copies: list[tuple[int, Grey]] = []
-    for number in progress(range(originals), description="simulating", unit="frame"):
+    chosen = np.random.default_rng(seed).choice(originals, each * len(kinds), replace=False)
+    planted = pd.DataFrame({"original": chosen, "copy": np.arange(originals, count)})
+    planted["kind"] = np.repeat(kinds, each)
+    Frames(128, folder, count)
+    parts = [range(start, min(start + 500, originals)) for start in range(0, originals, 500)]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        done = pool.map(
+            partial(_simulate_part, folder=folder, count=count, seed=seed, planted=planted), parts
+        )
+        rows = [row for part in progress(done, total=len(parts), description="simulating") for row in part]
+    planted.to_parquet(folder / "planted.parquet")
+    with atomic(folder / "table.parquet") as path:  # last: a folder with a table is whole
+        pd.DataFrame(rows).sort_values("row").to_parquet(path)
+    return planted
+
+
+def _simulate_part(
+    part: range, folder: Path, count: int, seed: int, planted: pd.DataFrame
+) -> list[dict[str, object]]:
+    store = Frames(128, folder, count, "r+")
+    copies = planted[planted["original"].isin(part)].set_index("original")
+    for number in part:
+        rng = np.random.default_rng((seed, number))
         image = simulated_frame(rng)
-        store.add(image, "simulated", f"simulated/{number // 4}")
-        if number in kind_of:
-            copies.append((number, COPIES[kind_of[number]](image, rng)))
-    planted = set()
-    for number, copy in copies:
-        planted.add((number, len(store.rows)))
-        store.add(copy, "copies", f"copies/{number}")
-    store.forget()
-    started = time.monotonic()
-    pairs = store.pairs()
-    seconds = time.monotonic() - started
-    found = set(zip(pairs["a"], pairs["b"], strict=True))
-    missed = pd.Series([kind_of[a] for a, b in planted - found]).value_counts().to_dict()
-    return {
-        "frames": count,
-        "planted": len(planted),
-        "recall": len(planted & found) / len(planted),
-        "precision": len(planted & found) / max(1, len(found)),
-        "seconds": seconds,
-        "memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "missed": missed,  # type: ignore[dict-item]
-    }
+        store.put(number, image, "simulated", f"simulated/{number // 4}")
+        if number in copies.index:
+            copy = COPIES[copies.loc[number, "kind"]](image, rng)
+            store.put(int(copies.loc[number, "copy"]), copy, "copies", f"copies/{number}")
+    return store.rows
 
 
-def real(data: Path, folder: Path, share: float = 1.0) -> pd.DataFrame:
-    """`copies, planted, recall, precision, smallest correlation`, a row a kind of copy. `share`: how many of
-    the frames in `REAL` are copied."""
-    rng = np.random.default_rng(0)
+def simulated(count: int, folder: Path, seed: int = 0) -> pd.DataFrame:
+    """Audits `count` frames simulated into `folder`, or kept there by an earlier call: `copies, planted,
+    recall`, a row a kind of copy. What holds for all of them is in its `attrs`."""
+    folder = folder / f"frames-{count}-seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "table.parquet").exists():
+        simulate(count, folder, seed)
+    planted = pd.read_parquet(folder / "planted.parquet")
+    store = Frames(128, folder, count, "r")
+    store.rows = pd.read_parquet(folder / "table.parquet").to_dict("records")
+    with measured() as seen:
+        pairs = store.pairs()
+    found = pd.MultiIndex.from_frame(pairs[["a", "b"]])
+    planted["recall"] = pd.MultiIndex.from_frame(planted[["original", "copy"]]).isin(found)
+    kinds = planted.groupby("kind", sort=False)["recall"].agg(["size", "mean"]).reset_index()
+    kinds.columns = pd.Index(["copies", "planted", "recall"])
+    right = int(planted["recall"].sum())
+    kinds.attrs = {"frames": count, "pairs": len(pairs), "precision": right / max(1, len(pairs)), **seen}
+    return kinds
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, object]]:
+    """Seconds, CPU seconds, peak memory (with the pages of mapped files) and load of what runs inside."""
+    seen: dict[str, object] = {}
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is measured anew (Linux)
+    load, started, before = os.getloadavg()[0], time.monotonic(), time.process_time()
+    yield seen
+    seen["seconds"], seen["CPU seconds"] = time.monotonic() - started, time.process_time() - before
+    seen["memory in GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seen["load before and after"] = load, os.getloadavg()[0]
+
+
+def real(data: Path, folder: Path, seed: int = 0) -> pd.DataFrame:
+    """`copies, planted, recall, precision, smallest correlation`, a row a kind of copy."""
+    rng = np.random.default_rng(seed)
     files = {name: sorted(data.glob(pattern)) for name, (_, pattern) in REAL.items()}
-    total = sum(map(len, files.values()))
-    copied = {name: max(1, int(n * share)) for name, (n, _) in REAL.items() if n}
-    store = Frames(256, folder / "frames.npy", total + sum(copied.values()) * len(COPIES))
+    total, copied = sum(map(len, files.values())), sum(count for count, _ in REAL.values())
+    store = Frames(256, folder, total + copied * len(COPIES))
     cases = pd.read_csv(data / "bus_bra/bus_data.csv").set_index("ID")["Case"]
     originals: list[tuple[int, Path]] = []
     for name, paths in files.items():
-        wanted = set(rng.choice(len(paths), copied[name], replace=False)) if name in copied else set()
+        wanted = set(rng.choice(len(paths), REAL[name][0], replace=False))
         for at, path in enumerate(paths):
             case = cases.get(path.stem, path.stem) if name == "bus_bra" else path.stem.split("_")[0]
             originals += [(len(store.rows), path)] if at in wanted else []
             store.add(np.asarray(Image.open(path).convert("L")), name, f"{name}/{case}")
-    own = store.pairs(total)
+    own = store.pairs(slice(total))
     known = set(zip(own["a"], own["b"], strict=True))
     datasets = np.array([row["kept_as"] for row in store.rows])
     twins = own[(datasets[own["a"]] == "mmotu_2d") & (datasets[own["b"]] == "mmotu_2d_384")]
-    print(
-        f"{total} frames, {len(own)} pairs of their own, {twins['a'].nunique()} of mmotu_2d in mmotu_2d_384"
-    )
     rows = []
-    for kind, copy in COPIES.items():
+    for kind, copy in progress(COPIES.items(), total=len(COPIES), description="kinds of copies"):
         start = len(store.rows)
         for number, path in originals:
             image = np.asarray(Image.open(path).convert("L"))
             store.add(copy(image, rng), "copies", f"copies/{number}")
-        pairs = store.pairs(total, range(start, len(store.rows)))
+        with measured() as seen:
+            pairs = store.pairs(np.r_[:total, start : len(store.rows)])
         of = {start + at: number for at, (number, _) in enumerate(originals)}
-        planted = pairs[[of.get(b) == a for a, b in zip(pairs["a"], pairs["b"], strict=True)]]
-        known_too = {(min(a, c), max(a, c)) for a, c in known}
+        planted = pairs[pairs["b"].map(of) == pairs["a"]]
         others = [
             (a, b)
             for a, b in zip(pairs["a"], pairs["b"], strict=True)
             if of.get(b) != a
             and (a, b) not in known
-            and (min(a, of.get(b, b)), max(a, of.get(b, b))) not in known_too  # copy of a copy
+            and (min(a, of.get(b, b)), max(a, of.get(b, b))) not in known  # copy of a copy
             and store.rows[a]["subject"] != store.rows[of.get(b, b)]["subject"]
         ]
-        rows.append(
-            {
-                "copies": kind,
-                "planted": len(originals),
-                "recall": len(planted) / len(originals),
-                "precision": len(planted) / max(1, len(planted) + len(others)),
-                "smallest correlation": planted["correlation"].min(),
-            }
-        )
-    return pd.DataFrame(rows)
+        row = {"copies": kind, "planted": len(originals), "recall": len(planted) / len(originals)}
+        row["precision"] = len(planted) / max(1, len(planted) + len(others))
+        rows.append(row | {"smallest correlation": planted["correlation"].min()})
+    table = pd.DataFrame(rows)
+    table.attrs = {"frames": total + copied, "their own pairs": len(own), "last kind": seen}
+    table.attrs["mmotu_2d found in mmotu_2d_384"] = twins["a"].nunique()
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int)
+    parser.add_argument("--frames", type=int, help="simulated frames")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="keeps the simulated frames for the next run")
     parser.add_argument("--real", action="store_true")
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         if words.real:
-            print(
-                real(Path(os.environ["USFMAE_REAL_DATA"]), Path(folder)).to_markdown(
-                    floatfmt=".3f", index=False
-                )
-            )
+            table = real(Path(os.environ["USFMAE_REAL_DATA"]), Path(temporary), words.seed)
         else:
-            print(simulated(words.frames, Path(folder)), f"load {os.getloadavg()}")
+            table = simulated(words.frames, words.folder or Path(temporary), words.seed)
+    print(table.to_markdown(floatfmt=".4f", index=False), *table.attrs.items(), sep="\n")
 
 
 if __name__ == "__main__":
