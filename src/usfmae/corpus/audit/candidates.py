@@ -88,6 +88,26 @@ def by_hash(hashes: np.ndarray, oriented_hashes: np.ndarray, subjects: np.ndarra
     return unordered(table[subjects[table["moving"]] != subjects[table["fixed"]]])
 
 
+def alike(table: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
+    """The rows of `by_hash` whose frames' descriptors agree as well, with that as their distance.
+
+    Sixty-four bits say little where all frames share a sector: of 370,000 frames each has others within a few
+    bits, and aligning them all would take an hour.
+    """
+    directions = principal_directions(thumbnails)
+    whole = variant(0, 0) @ directions  # (1024, 128)
+    kept = []
+    for orientation, rows in table.groupby("orientation"):
+        turned = variant(int(str(orientation)), 0) @ directions
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            moving = unit(_flat(thumbnails[part["moving"].to_numpy()]) @ turned)  # (B, 128)
+            fixed = unit(_flat(thumbnails[part["fixed"].to_numpy()]) @ whole)
+            cosine = np.einsum("bd,bd->b", moving, fixed)
+            kept.append(part.assign(distance=1 - cosine)[cosine >= COSINE])
+    return pd.concat(kept, ignore_index=True) if kept else table
+
+
 def by_embedding(embeddings: np.ndarray, subjects: np.ndarray, neighbours: int = 20) -> pd.DataFrame:
     """The nearest frames by cosine of an encoder's embeddings, float (N, D); upright and whole."""
     vectors = unit(np.array(embeddings, dtype=np.float32))

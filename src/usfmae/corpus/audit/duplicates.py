@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from usfmae.corpus.audit.candidates import by_descriptor, by_embedding, by_hash, unordered
+from usfmae.corpus.audit.candidates import alike, by_descriptor, by_embedding, by_hash, unordered
 from usfmae.corpus.audit.descriptors import oriented_hashes
 from usfmae.corpus.audit.verification import SIDE, least_correlation, verify
 from usfmae.settings.study import Duplicates
@@ -55,7 +55,7 @@ def find_pairs(
     found = [exact]
     if len(table) > 1:
         near = [
-            by_hash(hashes[0], hashes, subjects, settings.hamming),
+            alike(by_hash(hashes[0], hashes, subjects, settings.hamming), thumbnails),
             by_descriptor(thumbnails, subjects),
         ]
         if embeddings is not None:
