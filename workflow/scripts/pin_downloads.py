@@ -7,4 +7,5 @@ from usfmae.progress import logged
 
 with logged(snakemake.log[0]):
     lock = Path(snakemake.scriptdir).resolve().parents[1] / "config/checksums.lock"
-    print(f"{gather(Path('resources'), lock)} checksums in {lock}: commit it")
+    gather(Path("resources"), lock)
+    print(f"{gather(Path('resources/weights'), lock)} checksums in {lock}: commit it")

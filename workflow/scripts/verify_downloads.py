@@ -7,7 +7,7 @@ from usfmae.corpus.download.fetch import verify
 from usfmae.progress import logged
 
 with logged(snakemake.log[0]):
-    problems = verify(Path("resources"))
+    problems = verify(Path("resources")) + verify(Path("resources/weights"))
     print("\n".join(problems) or "Everything in resources/ is as it was fetched.")
     if problems:
         sys.exit(f"{len(problems)} files differ. Delete resources/<dataset>/fetched.json to fetch one again.")
