@@ -5,12 +5,14 @@
 224 px, three channels, mask ratio 0.75, decoder 512 x 8; float32 weights, matrix products in the precision.
 Both have the same weights, frames and masks, and the same fused AdamW; where the losses differ by more than
 1e-5 in float32 there is no table. Each side runs with both of its implementations of attention, in turn
-within each round. Runs on the GPU where there is one; then use --batch 256.
+within each round. With --threads 1 the seconds are processor time, which other jobs disturb less. Runs on
+the GPU where there is one; then use --batch 256.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from statistics import median
 
@@ -75,7 +77,12 @@ def compare(
 
         contenders["ours, fused, torch.compile"] = run_compiled
     cost = operations(ours) / matmul_rate(place, precision)
-    return losses, alternate(contenders, rounds), cost
+    alone = place.type == "cpu" and torch.get_num_threads() == 1
+    return (
+        losses,
+        alternate(contenders, rounds, clock=time.process_time if alone else time.perf_counter),
+        cost,
+    )
 
 
 def assert_agreement(losses: dict[str, float], tolerance: float) -> None:

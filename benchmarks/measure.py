@@ -1,6 +1,6 @@
 """What the benchmarks of training share: contenders timed in turn, the machine they ran on, and the table.
 
-Run a benchmark as a module, from the project's root, with its peers installed (the extra `benchmark`):
+Run a benchmark as a module, from the project's root, with its peers installed (the extra `test`):
 
     python -m benchmarks.gather
 

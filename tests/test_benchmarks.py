@@ -145,3 +145,12 @@ def test_contenders_are_timed_in_turn_and_compared_within_a_round() -> None:
     assert seconds == {"a": [2.0, 20.0, 4.0], "b": [1.0, 10.0, 1.0]}
     assert measure.ratio(seconds, "a", "b") == 2.0
     assert measure.fastest(seconds, ["a", "b"]) == "b"
+
+
+def test_a_term_signal_from_outside_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped_from_outside(*_: Any, **__: Any) -> None:
+        raise SystemExit(checkpoint_overhead.STOPPED)
+
+    monkeypatch.setattr(checkpoint_overhead, "fit", stopped_from_outside)
+    with pytest.raises(SystemExit):
+        checkpoint_overhead.small_run(1, 2, None)
