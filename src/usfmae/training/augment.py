@@ -14,6 +14,8 @@ from usfmae.training.batches import to_float
 
 #: How often torchvision's RandomResizedCrop draws before it takes the whole frame.
 ATTEMPTS = 10
+#: Frames that are changed at once on a CPU.
+CACHED = 8
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,34 @@ def change(frames: Tensor, changes: Changes) -> Tensor:
 
     Outside the frame is black, as outside the insonified area.
     """
+    if frames.device.type == "cpu" and len(frames) > CACHED:  # what a few frames need stays in the cache
+        parts = [slice(start, start + CACHED) for start in range(0, len(frames), CACHED)]
+        return torch.cat([change(frames[part], changes[part]) for part in parts])
     images = to_float(frames)
     affine, gain, shift = (
         part.to(images.device, non_blocking=True) for part in (changes.affine, changes.gain, changes.shift)
     )
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    grid = sampling_grid(affine, *images.shape[2:])
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    inside = images.amax(dim=1, keepdim=True) > 0  # padding stays black
-    images = torch.where(inside, images * gain.view(-1, 1, 1, 1) + shift.view(-1, 1, 1, 1), images)
-    return images.clamp(0, 1)
+    inside = (images > 0).any(dim=1, keepdim=True)  # padding stays black
+    return (images * gain.view(-1, 1, 1, 1) + inside * shift.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def sampling_grid(affine: Tensor, height: int, width: int) -> Tensor:
+    """`(n, height, width, 2)`: where each pixel is read, as `affine_grid` has it but for rounding. That one
+    multiplies by 3 x 2 matrices, which on a CPU takes longer than the resampling itself."""
+    grid = affine.new_empty(len(affine), height, width, 2)
+    x, y = (_centres(n, affine.device) for n in (width, height))
+    for axis in (0, 1):
+        across = affine[:, axis, 0, None] * x  # (n, width)
+        down = affine[:, axis, 1, None] * y + affine[:, axis, 2, None]  # (n, height)
+        torch.add(across[:, None, :], down[:, :, None], out=grid[..., axis])
+    return grid
+
+
+def _centres(n: int, device: torch.device) -> Tensor:
+    """`(n,)`: the middles of n pixels between −1 and 1."""
+    return (2 * torch.arange(n, device=device) + 1) / n - 1
 
 
 def augment(frames: Tensor, settings: Augmentation) -> Tensor:

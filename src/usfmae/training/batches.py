@@ -26,7 +26,8 @@ class FrameStore:
     """Curated frames of several datasets, gathered by `frame_id` or position."""
 
     def __init__(self, folders: list[Path]) -> None:
-        self.table, self._frames = read_corpus(folders)
+        self.table, maps = read_corpus(folders)
+        self._frames = [np.asarray(frames) for frames in maps]  # plain arrays on the maps: faster to index
         sizes = [len(frames) for frames in self._frames]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._position = pd.Series(np.arange(len(self.table)), index=self.table["frame_id"])
@@ -52,9 +53,9 @@ class FrameStore:
         """uint8 `(n, C, H, W)` of the given positions."""
         out = np.empty((len(rows), *self._frames[0].shape[1:]), dtype=np.uint8)
         which = self.dataset_of(rows)
-        for dataset in np.unique(which):
-            here = which == dataset
-            out[here] = self._frames[dataset][rows[here] - self._starts[dataset]]
+        own = rows - self._starts[which]  # positions in their datasets
+        for place, (dataset, row) in enumerate(zip(which.tolist(), own.tolist(), strict=True)):
+            out[place] = self._frames[dataset][row]
         frames = torch.from_numpy(out)
         return frames.permute(0, 3, 1, 2) if out.ndim == 4 else frames[:, None]
 
