@@ -58,11 +58,22 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
     }
 
 
+def _on_its_test(recipe: str, task: str, products: Products) -> bool:
+    """Whether a recipe says that it sees the task's own frames, in the task's own corpus."""
+    entry, tested = products.settings.recipes.pretrain[recipe], products.settings.tasks[task]
+    shared = set(tested.datasets) - set(entry.leave_out_datasets)
+    return entry.evaluation_frames == "seen" and entry.corpus == tested.corpus and bool(shared)
+
+
 def _seen(name: str, folds: pd.DataFrame, products: Products) -> list[str]:
     """A sentence for each other corpus that an encoder of the study was pretrained on: how many frames of
     the task have a copy there, and of how many of these pretraining left out every copy."""
     settings, frames = products.settings, set(folds["frame_id"])
-    sentences = []
+    sentences = [
+        f"{title}: pretrained on the very images it is tested on here, without their labels."
+        for model, title in products.titles.items()
+        if any(_on_its_test(recipe, name, products) for recipe in settings.pretrain_of(model, 0))
+    ]
     for corpus in settings.pretraining_corpora(name):
         table = products.table("corpus", settings.tasks[name].corpus, f"seen_in_{corpus}.parquet")
         groups = products.table("corpus", corpus, "groups.parquet")

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from usfmae.settings.training import Training
@@ -64,14 +64,6 @@ class Processes:
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(together)
         return [float(value) for value in together.tolist()]
-
-    def all_rows(self, rows: Tensor) -> Tensor:
-        """`(n, …)` of each process, one after the other: `(count * n, …)`."""
-        if self.count == 1:
-            return rows
-        parts = [torch.empty_like(rows) for _ in range(self.count)]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
 
 
 @contextmanager
