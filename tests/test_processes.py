@@ -36,7 +36,7 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
 
 
 def test_a_process_alone_is_the_first_and_changes_nothing() -> None:
-    alone, model, rows = Processes(CPU), nn.Linear(1, 1), torch.rand(3, 2)
+    alone, model = Processes(CPU), nn.Linear(1, 1)
     assert alone.first and not Processes(CPU, 1, 2).first
     assert alone.parallel(model) is model
     assert alone.total(1.5, 2) == [1.5, 2]
