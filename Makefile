@@ -21,7 +21,7 @@ demo: .venv/installed
 	@echo "What to run next: docs/your-own-data.md, the same study on your own folder of images"
 
 test: .venv/installed-test check
-	$(BIN)/python -m pytest --ignore=tests/full
+	$(BIN)/python -m pytest --ignore=tests/full --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 # What needs other programs than Python: a browser.
 test-full: .venv/installed-test

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fake_results import study, write
 from PIL import Image, ImageOps
 
 from tests.workflow import planned, snakemake
@@ -19,7 +18,6 @@ from usfmae.corpus.curation.frames import curate
 from usfmae.corpus.simulation.anatomy import draw_subject
 from usfmae.corpus.simulation.scene import draw_frame
 from usfmae.record import write_table
-from usfmae.settings import Settings, settings_from
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -84,45 +82,6 @@ def test_a_corpus_that_is_not_there_shares_nothing(tmp_path: Path) -> None:
     np.save(theirs / "frames.npy", np.empty((0, 64, 64), np.uint8))
     np.save(theirs / "thumbnails.npy", np.empty((0, 32, 32), np.uint8))
     assert seen_frames(*ours, ours[0], theirs.parent).empty
-
-
-def private_study(**recipe: Any) -> Settings:
-    """The kidneys are tested in a corpus of their own; the encoder is pretrained on another, which holds the
-    evaluation set of the necks."""
-    merged = study().model_dump(mode="json", exclude_none=True)
-    merged["corpora"] |= {"private": {"datasets": ["kidney"], "size": 32}}
-    merged["corpora"]["demo"]["datasets"] = ["neck", "scans"]
-    merged["datasets"]["neck"]["evaluation"] = True
-    merged["study"]["tasks"] = ["kidney"]
-    merged["tasks"]["kidney"]["corpus"] = "private"
-    merged["recipes"]["pretrain"]["mae"] |= recipe
-    return settings_from(merged, [])
-
-
-def test_only_another_corpus_than_the_tasks_own_is_compared() -> None:
-    settings = private_study()
-    assert settings.pretraining_corpora("kidney") == ["demo"]
-    assert settings.pretraining_corpora("neck") == []
-
-
-def test_the_report_says_how_many_frames_of_a_task_the_encoder_has_met(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    frames = [f"kidney/{i}" for i in range(10)]
-    folds = pd.DataFrame({"frame_id": frames, "subject": frames, "label": "normal", "fold": 0})
-    write_table(results / "finetune/kidney/folds.parquet", folds.assign(role="test"))
-    # Frame 0 has a copy that pretraining uses, 1 in a group with the evaluation set of the necks, 2 in both.
-    copies = [(0, "scans/a"), (1, "scans/b"), (2, "scans/a"), (2, "neck/c"), (99, "scans/a")]
-    table = pd.DataFrame([(f"kidney/{i}", there) for i, there in copies], columns=list(SEEN_COLUMNS)[:2])
-    table = table.assign(kind=["exact", "near", "near", "near", "exact"], correlation=0.9)
-    write_table(results / "corpus/private/seen_in_demo.parquet", table)
-    groups = pd.DataFrame({"frame_id": ["scans/a", "scans/b", "neck/c"], "group": ["a", "b", "b"]})
-    groups["dataset"] = groups["frame_id"].str.split("/").str[0]
-    write_table(results / "corpus/demo/groups.parquet", groups)
-    start = "3 of 10 frames have a copy in the corpus demo (1 with equal pixels)"
-    page = write(tmp_path, private_study())
-    assert f"{start}, on which an encoder was pretrained; 2 have one among the frames" in page
-    page = write(tmp_path, private_study(evaluation_frames="include"))
-    assert f"{start}, on which an encoder was pretrained; 3 have one among the frames" in page
 
 
 OVERLAY = {

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from usfmae.corpus.audit.verification import least_correlation
 from usfmae.report import tables_corpus
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.figures_corpus import PAIRS, strongest_first
 from usfmae.report.products import Products
 from usfmae.report.words import count
-from usfmae.settings.study import Duplicates
+from usfmae.settings.study import Corpus
 
 
 def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
         )
     pairs = products.table("corpus", name, "duplicates.parquet")
     if pairs is not None and len(pairs):
-        parts.append(_duplicates(name, pairs, settings.duplicates, exhibits))
+        parts.append(_duplicates(name, pairs, settings, exhibits))
         if (folder / "duplicates.png").exists():
             alt = f"Contact sheet of duplicate frames, {count(len(pairs), 'pair')} in all."
             parts.append(embedded(folder / "duplicates", alt, "The pairs side by side."))
@@ -86,12 +87,13 @@ def _availability(
     return parts
 
 
-def _duplicates(name: str, pairs: pd.DataFrame, settings: Duplicates, exhibits: Exhibits) -> Table:
+def _duplicates(name: str, pairs: pd.DataFrame, settings: Corpus, exhibits: Exhibits) -> Table:
     shown = tables_corpus.duplicates_table(strongest_first(pairs).head(PAIRS))
+    least = least_correlation(settings.duplicates.correlation, settings.size)
     caption = (
         f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
         f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or fine detail that "
-        f"correlates at least {settings.correlation} after alignment. All frames of both subjects stay on "
+        f"correlates at least {least:.2g} after alignment. All frames of both subjects stay on "
         f"one side of every split. At most {PAIRS} pairs are listed."
     )
     prose = {"Frame", "The same picture as", "Kind", "Across subjects", "Labels differ"}

@@ -9,6 +9,7 @@ import pandas as pd
 from usfmae.report import figures_results, figures_training, headline, tables
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
+from usfmae.report.seen import seen_sentences
 from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name, role_name
 
 Parts = list[Table | Picture]
@@ -43,7 +44,7 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         "simulated": bool(products.simulated(task.datasets)),
         "datasets": [products.settings.datasets[each].title for each in task.datasets],
         "unlabelled": facts.get("unlabelled", 0),
-        "seen": [] if folds is None else _seen(name, folds, products),
+        "seen": [] if folds is None else seen_sentences(name, folds, products),
         "leaks": facts.get("leaks", 0),
         "not_run": [
             f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
@@ -56,48 +57,6 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         ],
         "details": details,
     }
-
-
-def _on_its_test(recipe: str, task: str, products: Products) -> bool:
-    """Whether a recipe says that it sees the task's own frames, in the task's own corpus."""
-    entry, tested = products.settings.recipes.pretrain[recipe], products.settings.tasks[task]
-    shared = set(tested.datasets) - set(entry.leave_out_datasets)
-    return entry.evaluation_frames == "seen" and entry.corpus == tested.corpus and bool(shared)
-
-
-def _seen(name: str, folds: pd.DataFrame, products: Products) -> list[str]:
-    """A sentence for each other corpus that an encoder of the study was pretrained on: how many frames of
-    the task have a copy there, and of how many of these pretraining left out every copy."""
-    settings, frames = products.settings, set(folds["frame_id"])
-    sentences = [
-        f"{title}: pretrained on the very images it is tested on here, without their labels."
-        for model, title in products.titles.items()
-        if any(_on_its_test(recipe, name, products) for recipe in settings.pretrain_of(model, 0))
-    ]
-    for corpus in settings.pretraining_corpora(name):
-        table = products.table("corpus", settings.tasks[name].corpus, f"seen_in_{corpus}.parquet")
-        groups = products.table("corpus", corpus, "groups.parquet")
-        if table is None or groups is None:
-            continue
-        copies = table[table["frame"].isin(frames)]
-        exact = copies.loc[copies["kind"] == "exact", "frame"].nunique()
-        recipes = [settings.recipes.pretrain[recipe] for recipe in products.recipes]
-        left_out = []
-        if all(r.evaluation_frames == "exclude" for r in recipes if r.corpus == corpus):
-            left_out = settings.evaluation_datasets(settings.members(corpus))
-        # As pretraining does it: what stands in one group with an evaluation frame is left out with it.
-        held_back = groups["group"].isin(groups.loc[groups["dataset"].isin(left_out), "group"])
-        held_back |= groups["dataset"].isin(
-            set.intersection(*(set(r.leave_out_datasets) for r in recipes if r.corpus == corpus))
-        )
-        unused = copies["pretraining_frame"].isin(groups.loc[held_back, "frame_id"])
-        seen = copies.loc[~unused, "frame"].nunique()
-        sentences.append(
-            f"{copies['frame'].nunique():,} of {count(len(frames), 'frame')} have a copy in the corpus "
-            f"{corpus} ({exact:,} with equal pixels), on which an encoder was pretrained; {seen:,} have one "
-            "among the frames that pretraining used."
-        )
-    return sentences
 
 
 def _summary(name: str, summary: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
