@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED: dict[str, Any] = {
     name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in FILES
 }
-ABSENT = object()
+ABSENT = "(the key is not there)"
 
 
 @pytest.fixture
