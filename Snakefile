@@ -27,6 +27,7 @@ study = settings.study
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/targets.smk"
+include: "workflow/rules/weights.smk"
 
 
 wildcard_constraints:
@@ -60,6 +61,7 @@ rule all:
     default_target: True
     input:
         download_files(settings),
+        weights_files(settings),
         corpus_files(settings),
         pretrain_files(settings),
         finetune_files(settings),
@@ -74,8 +76,9 @@ rule all:
 rule download:
     input:
         download_files(settings),
+        weights_files(settings),
     message:
-        "The datasets are available, or it is said why not"
+        "Datasets and published weights are available, or it is said why not"
 
 
 rule corpus:
@@ -128,11 +131,11 @@ rule track:
 
 
 include: "workflow/rules/download.smk"
-include: "workflow/rules/weights.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/explain.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fake_statistics import fewer_labels, no_lesion
 
 from usfmae.evaluation.tables import statistics_tables
 from usfmae.record import write_json, write_table
@@ -55,6 +56,8 @@ def study() -> Settings:
             "models": ["usfmae", "vit_scratch", "resnet18", "imagenet"],
             "reference": "usfmae",
             "recipe": "standard",
+            "fractions": [0.25, 1.0],
+            "shortcuts": True,
             "explain": {"recipe": "scorecam", "models": ["usfmae", "imagenet"]},
         },
         "corpora": {"demo": {"datasets": ["kidney", "neck", "scans"], "size": SIDE}},
@@ -120,10 +123,15 @@ def fill(results: Path) -> None:
             resamples=100,
             seed=0,
             reference="usfmae",
+            models=list(settings.models),
         )
-        for each in ("fold_metrics", "summary", "comparisons", "confusion"):
-            write_table(results / "statistics" / name / f"{each}.csv", found[each])
-        write_table(results / "statistics" / name / "roc.parquet", found["roc"])
+        found |= {
+            "label_efficiency": fewer_labels(found["summary"]),
+            "shortcuts": no_lesion(found["summary"]),
+        }
+        for each, table in found.items():
+            ending = "parquet" if each == "roc" else "csv"
+            write_table(results / "statistics" / name / f"{each}.{ending}", table)
     write_explanation(results / "explain" / "neck" / "usfmae", generator)
 
 

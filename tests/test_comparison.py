@@ -20,7 +20,8 @@ from usfmae.evaluation.comparison import (
 )
 from usfmae.evaluation.intervals import cluster_bootstrap
 from usfmae.evaluation.splits import grouped_folds
-from usfmae.evaluation.tables import COMPARISON_COLUMNS, SUMMARY_COLUMNS, statistics_tables
+from usfmae.evaluation.summaries import SUMMARY_COLUMNS
+from usfmae.evaluation.tables import COMPARISON_COLUMNS, statistics_tables
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
@@ -267,12 +268,6 @@ def test_training_on_a_fraction_of_the_subjects_widens_the_corrected_interval() 
     # 4 folds of 24 frames; of the 72 others a quarter validate. Variance: (1/4 + n_test / n_train) s².
     factor = {fraction: (1 / 4 + 24 / (fraction * 54)) ** 0.5 for fraction in (1.0, 0.25)}
     assert width(0.25) / width(1.0) == pytest.approx(factor[0.25] / factor[1.0], rel=0.02)
-
-
-def test_a_missing_reference_leaves_the_comparisons_empty() -> None:
-    tables = tables_of(predictions_of({"resnet18": 0.5, "vit": 0.5}, CLASSES, holdout=0))
-    assert tables["comparisons"].empty and list(tables["comparisons"].columns) == COMPARISON_COLUMNS
-    assert set(tables["summary"]["role"]) == {"test"}
 
 
 def test_runs_that_do_not_match_are_refused_by_name() -> None:

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
-from fake_corpus import ENCODER, UNCHANGED, make_corpus, task, training
+from fake_corpus import ENCODER, training
 from sklearn.metrics import roc_auc_score
-from torch import nn
+from small_finetuning import PRETRAINED, PROBABILITIES, SCRATCH, folds_of, recipe, run, split_corpus
 
-from usfmae.evaluation.folds import split_task
 from usfmae.evaluation.metrics import youden_threshold
 from usfmae.evaluation.splits import SplitError
 from usfmae.models.checkpoints import load_weights, save_weights
@@ -25,60 +23,13 @@ from usfmae.models.mae import build_encoder
 from usfmae.record import sha256
 from usfmae.settings.models import Model
 from usfmae.settings.recipes import FinetuneRecipe
-from usfmae.settings.tasks import Task
 from usfmae.training.batches import FrameStore, normalise, to_float
-from usfmae.training.finetune import finetune, freeze
 from usfmae.training.processes import TrainingError
-
-SCRATCH = Model(title="tiny, from scratch", encoder="tiny")
-PRETRAINED = Model(title="tiny", encoder="tiny", weights="pretrain", pretrain="tiny")
-PROBABILITIES = ["probability_normal", "probability_cystic"]
-
-
-def recipe(epochs: int = 30, **changes: Any) -> FinetuneRecipe:
-    loop = training(epochs=epochs, learning_rate=1e-2, minimum_learning_rate=0.0)
-    return FinetuneRecipe(**{"title": "tiny", "training": loop, "augmentation": UNCHANGED} | changes)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 frames of 80 subjects, split into 2 folds and a hold-out."""
-    corpus = make_corpus(tmp_path_factory.mktemp("finetune"), ["neck"], subjects=80)
-    split_task("neck", task(), corpus=corpus, out=corpus.parents[1] / "finetune" / "neck")
-    return corpus
-
-
-def folds_of(corpus: Path) -> Path:
-    return corpus.parents[1] / "finetune" / "neck" / "folds.parquet"
-
-
-def run(
-    corpus: Path,
-    *,
-    model: Model = SCRATCH,
-    how: FinetuneRecipe | None = None,
-    what: Task | None = None,
-    folds: Path | None = None,
-    weights: Path | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    fraction: float = 1,
-    out: str = "model",
-) -> Path:
-    folder = corpus.parents[1] / "finetune" / "neck" / out / f"fraction-{fraction}" / f"seed-{seed}"
-    finetune(
-        what or task(),
-        model,
-        how or recipe(),
-        wildcards={"task": "neck", "model": out, "fraction": fraction, "seed": seed, "fold": fold},
-        encoder=None if model.timm else ENCODER,
-        corpus=corpus,
-        folds=folds or folds_of(corpus),
-        weights=weights,
-        simulated=True,
-        out=folder / f"fold-{fold}",
-    )
-    return folder / f"fold-{fold}"
+    return split_corpus(tmp_path_factory.mktemp("finetune"))
 
 
 @pytest.fixture(scope="module")
@@ -286,13 +237,38 @@ def test_class_weights_make_each_class_count_as_much(
         assert normal * counts["normal"] == pytest.approx(cystic * counts["cystic"])
 
 
-def test_a_probe_trains_the_head_and_leaves_the_encoder_as_it_was() -> None:
-    model = build_classifier(SCRATCH, ENCODER, classes=2, size=16, channels=1, drop_path=0.5)
-    freeze(model)
-    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
-    assert learning == {"head", "fc_norm"}
-    resnet = timm.create_model("resnet18", num_classes=2)
-    freeze(resnet)
-    assert {name.split(".")[0] for name, p in resnet.named_parameters() if p.requires_grad} == {"fc"}
-    with pytest.raises(TrainingError, match="no head was found"):
-        freeze(nn.Conv2d(1, 1, 1))
+def test_seeds_vary_initialisation_and_order_on_the_same_folds(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: dict[int, list[np.ndarray]] = {0: [], 1: []}
+    first: dict[int, dict[str, torch.Tensor]] = {}
+    frames: dict[int, pd.DataFrame] = {}
+    for seed, found in orders.items():
+        gather = FrameStore.gather
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                FrameStore, "gather", lambda self, rows, f=found, g=gather: (f.append(rows), g(self, rows))[1]
+            )
+            still = training(epochs=1, learning_rate=1e-9, minimum_learning_rate=0.0)
+            out = run(corpus, how=recipe(training=still), seed=seed, out="seeds")
+        first[seed] = load_weights(out / "model.safetensors")
+        frames[seed] = pd.read_parquet(out / "predictions.parquet")[["frame_id", "role"]]
+    assert not torch.equal(*(first[seed]["blocks.0.attn.qkv.weight"] for seed in orders))
+    assert not np.array_equal(orders[0][0], orders[1][0])
+    pd.testing.assert_frame_equal(frames[0], frames[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": None}, "`protocol: finetune` needs `training`"),
+        ({"protocol": "knn", "training": None, "mixup": 0.2}, "`protocol: knn` does not read mixup"),
+        ({"protocol": "linear_probe"}, "does not read training"),
+        ({"protocol": "attentive_probe", "cutmix": 1.0}, "does not read cutmix"),
+        ({"sampling": "balanced"}, "would count a rare class twice"),
+        ({"mixup": 0.2, "training": training(batch_size=7)}, "make training.batch_size even"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FinetuneRecipe(**{"title": "tiny", "training": training()} | changes)

@@ -26,7 +26,7 @@ MODULES = {
 FLOORS = {
     0: {"settings", "record", "progress"},
     1: {"evaluation", "tracking", "models", "corpus"},
-    2: {"report", "explain", "training"},
+    2: {"report", "explain", "training", "deployment"},
     3: {"cli"},
 }
 

@@ -7,41 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from frames_to_split import make_frames, property_based, studies
+from hypothesis import given
 from hypothesis import strategies as st
 
-from usfmae.evaluation.splits import (
-    COLUMNS,
-    SplitError,
-    assert_disjoint,
-    grouped_folds,
-    official_folds,
-    subsample_subjects,
-)
-
-
-def make_frames(subjects: dict[str, int], frames_each: int = 3, tie: int = 0, seed: int = 0) -> pd.DataFrame:
-    """`subjects` says how many of each class; the first `2 * tie` of each class are tied in pairs."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for label, count in subjects.items():
-        for number in range(count):
-            group = f"{label}-{number - number % 2 if number < 2 * tie else number}"
-            for index in range(int(rng.integers(max(1, frames_each - 1), frames_each + 2))):
-                rows.append((f"{label}-{number}#{index}", f"{label}-{number}", group, label))
-    frames = pd.DataFrame(rows, columns=["frame_id", "subject", "group", "label"])
-    return frames.assign(official_fold=None, official_split=None)
-
-
-@st.composite
-def studies(draw: st.DrawFn) -> pd.DataFrame:
-    counts = {
-        name: draw(st.integers(16, 30)) for name in ("normal", "dilated", "cystic")[: draw(st.integers(2, 3))]
-    }
-    return make_frames(counts, draw(st.integers(1, 4)), draw(st.integers(0, 3)), draw(st.integers(0, 99)))
-
-
-property_based = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from usfmae.evaluation.splits import COLUMNS, SplitError, grouped_folds, subsample_subjects
 
 
 @property_based
@@ -141,74 +111,6 @@ def test_repeated_and_unlabelled_frames_are_refused() -> None:
             grouped_folds(frames.assign(**{column: frames[column].where(frames.index != 3)}), **wanted)
     with pytest.raises(SplitError, match="no labelled frame"):
         grouped_folds(frames[:0], **wanted)
-
-
-def officially_split(cut: bool = False) -> pd.DataFrame:
-    """Five official folds named 1 to 5 by subject; with `cut`, three subjects lie in two of them."""
-    frames = make_frames({"a": 25, "b": 25}, frames_each=4)
-    number = frames["subject"].str.extract(r"-(\d+)$")[0].astype(int)
-    frames["official_fold"] = (number % 5 + 1).astype(str)
-    if cut:
-        for subject in ("a-0", "a-1", "b-2"):
-            frames.loc[frames.index[frames["subject"] == subject][0], "official_fold"] = "5"
-    return frames
-
-
-OFFICIAL: dict[str, Any] = {"validation_fraction": 0.2, "seed": 0, "leaks": "refused", "holdout_split": None}
-
-
-def test_official_folds_become_the_test_folds() -> None:
-    frames = officially_split()
-    table, leaks = official_folds(frames, **OFFICIAL)
-    assert leaks == 0
-    test = table[table["role"] == "test"].set_index("frame_id")["fold"]
-    expected = frames.set_index("frame_id")["official_fold"].astype(int) - 1
-    assert (test.sort_index() == expected.sort_index()).all()
-    assert_disjoint(table)
-
-
-def test_ten_official_folds_are_numbered_as_people_count() -> None:
-    frames = make_frames({"a": 40, "b": 40})
-    frames["official_fold"] = (frames["subject"].str.extract(r"-(\d+)$")[0].astype(int) % 10 + 1).astype(str)
-    table, _ = official_folds(frames, **OFFICIAL)
-    tenth = frames.loc[frames["official_fold"] == "10", "frame_id"]
-    assert set(table[(table["role"] == "test") & table["frame_id"].isin(tenth)]["fold"]) == {9}
-
-
-def test_cut_groups_are_refused_with_their_count_and_first_names() -> None:
-    with pytest.raises(SplitError, match=r"cuts 3 groups .*a-0, a-1, b-2"):
-        official_folds(officially_split(cut=True), **OFFICIAL)
-
-
-def test_cut_groups_are_counted_and_validation_still_shares_none_with_train() -> None:
-    table, leaks = official_folds(officially_split(cut=True), **{**OFFICIAL, "leaks": "reported"})
-    assert leaks == 3
-    inner = table[table["role"].isin(["train", "validation"])]
-    assert inner.groupby(["fold", "group"])["role"].nunique().max() == 1
-    with pytest.raises(SplitError):
-        assert_disjoint(table)
-
-
-def test_an_official_split_is_the_holdout_and_the_rest_gets_grouped_folds() -> None:
-    frames = make_frames({"a": 20, "b": 20})
-    frames["official_split"] = np.where(frames["subject"].str.endswith(("0", "5")), "test", "train")
-    table, leaks = official_folds(frames, **{**OFFICIAL, "holdout_split": "test"}, folds=3)
-    assert leaks == 0 and table["fold"].nunique() == 3
-    held_out = set(table.loc[table["role"] == "holdout", "frame_id"])
-    assert held_out == set(frames.loc[frames["official_split"] == "test", "frame_id"])
-    assert_disjoint(table)
-
-
-def test_a_release_without_folds_or_with_half_of_them_is_refused() -> None:
-    frames = make_frames({"a": 20, "b": 20})
-    with pytest.raises(SplitError, match="neither folds nor the hold-out split"):
-        official_folds(frames, **OFFICIAL)
-    with pytest.raises(SplitError, match="no frame has the official split 'test'; the release has: none"):
-        official_folds(frames, **{**OFFICIAL, "holdout_split": "test"})
-    half = officially_split()
-    half.loc[[0, 1], "official_fold"] = None
-    with pytest.raises(SplitError, match="2 frames have no official fold"):
-        official_folds(half, **OFFICIAL)
 
 
 @property_based

@@ -198,7 +198,10 @@ def test_a_model_of_published_weights_without_a_file_is_refused() -> None:
     [
         ({"checkpoint": None}, "`weights: checkpoint` and `checkpoint: <checkpoint>` go together"),
         ({"weights": "scratch", "title": "x, from scratch"}, "`weights: checkpoint` and"),
-        ({"encoder": None, "timm": "resnet18"}, "`weights: checkpoint` needs an `encoder`"),
+        (
+            {"encoder": None, "timm": "resnet18", "checkpoint": None, "weights": "pretrain", "pretrain": "x"},
+            "`weights: pretrain` needs an `encoder`",
+        ),
     ],
 )
 def test_a_model_of_published_weights_names_them_and_an_encoder(changes: Any, message: str) -> None:
@@ -228,7 +231,10 @@ def with_overlay(tmp_path: Path, overlay: dict[str, Any]) -> Settings:
             r"demo\.initial_weights: there is no checkpoint with a decoder .* called 'imagenet_mae_encoder'",
         ),
         (
-            {"checkpoints": {"usfmae_100": {"seen": ["mmotu"]}}},
+            {
+                "checkpoints": {"usfmae_100": {"seen": ["mmotu"]}},
+                "study": {"models": ["usfmae_demo", "resnet18_scratch", "usfmae_100"]},
+            },
             r"usfmae_100\.seen: there is no dataset 'mmotu'",
         ),
     ],

@@ -67,12 +67,13 @@ def chosen_setting(settings, recipe):
 
 
 def runs_of(settings, task, fractions):
-    """Folders of the fine-tuning runs of a task at the given shares of training subjects."""
+    """Folders of the fine-tuning runs of a task at the given shares of training subjects, of the models whose
+    weights are at hand (weights.smk): to be called by an input function."""
     return [
         RUN.format(
             task=task, model=model, recipe=settings.recipe_of(model), fraction=f"{f:g}", seed=seed, fold=fold
         )
-        for model in settings.study.models
+        for model in at_hand(settings).study.models
         for f in fractions
         for seed in settings.study.seeds
         for fold in range(settings.tasks[task].split.folds)

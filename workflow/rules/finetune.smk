@@ -24,11 +24,59 @@ rule split_task:
         "../scripts/split_task.py"
 
 
+# Of a frozen encoder, once for all folds and seeds that share its weights. `seed` and `fold` are 0 where the
+# encoder does not depend on them: only random weights follow from the seed, and only `{fold}` in a model's
+# `pretrain` names another encoder for each fold.
+FEATURES = "results/features/{task}/{model}/seed-{seed}/fold-{fold}/{kind}"
+KINDS = {"linear_probe": "pooled", "knn": "pooled", "attentive_probe": "tokens"}
+
+
+def features_of(w):
+    """The cached features that a run reads, as a list: empty where its recipe trains all weights."""
+    model, protocol = settings.models[w.model], settings.recipes.finetune[w.recipe].protocol
+    seed = w.seed if model.weights == "scratch" else 0
+    fold = w.fold if "{fold}" in (model.pretrain or "") else 0
+    kinds = [KINDS[protocol]] if protocol in KINDS else []
+    return [FEATURES.format(task=w.task, model=w.model, seed=seed, fold=fold, kind=k) + ".npy" for k in kinds]
+
+
+rule extract_features:
+    input:
+        folds="results/finetune/{task}/folds.parquet",
+        frames=lambda w: task_frames(settings, w.task),
+        weights=lambda w: encoder_file(settings, w.model, w.fold),
+    output:
+        features=f"{FEATURES}.npy",
+        frame_ids=f"{FEATURES}.parquet",
+        encoder=f"{FEATURES}.json",
+    log:
+        FEATURES.replace("results", "logs", 1) + ".log",
+    benchmark:
+        FEATURES.replace("results", "logs", 1) + ".tsv"
+    wildcard_constraints:
+        kind="pooled|tokens",
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        model=lambda w: settings.models[w.model].effective(),
+        encoder=lambda w: encoder_shape(settings, w.model),
+        version=STAGE_VERSION["finetune"],
+    message:
+        "Computing the {wildcards.kind} features of {wildcards.model} on {wildcards.task}"
+    script:
+        "../scripts/extract_features.py"
+
+
 rule finetune_fold:
     input:
         folds="results/finetune/{task}/folds.parquet",
         frames=lambda w: task_frames(settings, w.task),
         weights=lambda w: encoder_file(settings, w.model, w.fold),
+        features=features_of,
     output:
         predictions=f"{RUN}/predictions.parquet",
         history=f"{RUN}/history.parquet",
@@ -49,6 +97,8 @@ rule finetune_fold:
         encoder=lambda w: encoder_shape(settings, w.model),
         recipe=lambda w: settings.recipes.finetune[w.recipe].effective(),
         simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
+        # A side path, no declared output: Snakemake deletes the outputs of a job that was killed.
+        checkpoints=RUN.replace("results", "checkpoints", 1),
         version=STAGE_VERSION["finetune"],
     message:
         "Fine-tuning {wildcards.model} on {wildcards.task}, fold {wildcards.fold}, seed {wildcards.seed}"

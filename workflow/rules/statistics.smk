@@ -23,3 +23,77 @@ rule compare_models:
         "Comparing the models on {wildcards.task}"
     script:
         "../scripts/compare_models.py"
+
+
+# The same models after fine-tuning on fewer subjects.
+rule measure_label_efficiency:
+    input:
+        lambda w: below(runs_of(settings, w.task, study.fractions), ["predictions.parquet", "run.json"]),
+    output:
+        "results/statistics/{task}/label_efficiency.csv",
+    log:
+        "logs/statistics/{task}_label_efficiency.log",
+    benchmark:
+        "logs/statistics/{task}_label_efficiency.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        version=STAGE_VERSION["statistics"],
+    message:
+        "Label efficiency on {wildcards.task}"
+    script:
+        "../scripts/measure_label_efficiency.py"
+
+
+rule label_efficiency:
+    localrule: True
+    input:
+        label_efficiency_files(settings),
+    message:
+        (
+            "The results at each share of the training subjects are in results/statistics"
+            if len(study.fractions) > 1
+            else "study.fractions names one share alone: there is nothing to compare"
+        )
+
+
+# The trained models again, on frames without the lesion.
+rule measure_shortcuts:
+    input:
+        runs=lambda w: below(first_seed_runs(settings, w.task), ["model.safetensors", "predictions.parquet"]),
+        frames=lambda w: task_frames(settings, w.task),
+    output:
+        "results/statistics/{task}/shortcuts.csv",
+    log:
+        "logs/statistics/{task}_shortcuts.log",
+    benchmark:
+        "logs/statistics/{task}_shortcuts.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        statistics=settings.statistics.effective(),
+        version=STAGE_VERSION["statistics"],
+    message:
+        "What the models can do on {wildcards.task} without the lesion"
+    script:
+        "../scripts/measure_shortcuts.py"
+
+
+rule shortcuts:
+    localrule: True
+    input:
+        shortcut_files(settings),
+    message:
+        (
+            "The results without the lesion are in results/statistics"
+            if shortcut_files(settings)
+            else "No task of the study has masks: there is no lesion to take away"
+        )

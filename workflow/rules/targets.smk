@@ -33,8 +33,34 @@ def finetune_files(settings):
     return files
 
 
+STATISTICS += "summary_subjects.csv calibration.csv reliability.csv decisions.csv".split()
+
+
 def statistics_files(settings):
-    return below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
+    files = below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
+    files += label_efficiency_files(settings)
+    return files + (shortcut_files(settings) if settings.study.shortcuts else [])
+
+
+def label_efficiency_files(settings):
+    """A table a task; none where the study uses one share of the training subjects alone."""
+    tasks = settings.study.tasks if len(settings.study.fractions) > 1 else []
+    return [f"results/statistics/{task}/label_efficiency.csv" for task in tasks]
+
+
+def shortcut_files(settings):
+    """A table for each task whose datasets have masks."""
+
+    def has_masks(task):
+        return all(settings.datasets[name].masks for name in settings.tasks[task].datasets)
+
+    tasks = filter(has_masks, settings.study.tasks)
+    return [f"results/statistics/{task}/shortcuts.csv" for task in tasks]
+
+
+def first_seed_runs(settings, task):
+    """The folds' runs that the shortcut tests use: the most training subjects, first seed."""
+    return [run for run in main_runs(settings, task) if f"/seed-{settings.study.seeds[0]}/" in run]
 
 
 def explain_files(settings):

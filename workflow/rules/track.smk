@@ -21,7 +21,7 @@ rule sync_mlflow:
         runtime=60,
     params:
         tracking=settings.tracking.effective(),
-        runs=[
+        runs=lambda w: [
             run.removeprefix("results/")
             for task in study.tasks
             for run in runs_of(settings, task, study.fractions)

@@ -1,8 +1,34 @@
-# Makes published weights available, and says what is there.
-from usfmae.models.weights import weights_listing
+# Makes published weights available, and says what is there. What starts from weights that cannot be had is left
+# out of every target, and the report says so: which these are is known once they have been fetched, or could not be.
+from usfmae.models.weights import missing_weights, study_weights, weights_listing, without_missing
 
 
-rule fetch_weights:
+def at_hand(settings):
+    """The settings with the models and recipes of the study whose weights are here. A dry run that comes before
+    the first fetch counts on all of them."""
+    names = study_weights(settings)
+    if workflow.dryrun:
+        names = [name for name in names if Path(*weights_file(name)).exists()]
+    for name in names:
+        checkpoints.fetch_weights.get(checkpoint=name)
+    return without_missing(settings, missing_weights(Path("resources"), names))
+
+
+def once_fetched(files):
+    """The function of targets.smk as one that Snakemake calls when the weights have been fetched."""
+    return lambda settings: lambda wildcards: files(at_hand(settings))
+
+
+def weights_files(settings):
+    return [file for name in study_weights(settings) for file in weights_file(name)]
+
+
+pretrain_files, finetune_files, statistics_files, explain_files = map(
+    once_fetched, (pretrain_files, finetune_files, statistics_files, explain_files)
+)
+
+
+checkpoint fetch_weights:
     output:
         "resources/weights/{checkpoint}/fetched.json",
     log:

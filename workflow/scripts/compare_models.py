@@ -20,6 +20,7 @@ with logged(snakemake.log[0]):
         seed=settings.statistics.seed,
         reference=settings.study.reference,
         fraction=max(settings.study.fractions),
+        models=settings.study.models,
     )
     for path in map(Path, snakemake.output):
         write_table(path, tables[path.stem])

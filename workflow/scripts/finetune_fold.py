@@ -13,6 +13,7 @@ with logged(snakemake.log[0]):
     settings, names = settings_from(snakemake.config), snakemake.wildcards
     task = settings.tasks[names.task]
     weights = snakemake.input.get("weights")  # absent or empty: from scratch
+    features = snakemake.input.get("features")  # absent or empty: all weights are trained
     finetune(
         task,
         settings.models[names.model],
@@ -24,4 +25,6 @@ with logged(snakemake.log[0]):
         weights=Path(str(weights)) if weights else None,
         simulated=bool(settings.simulated(task.datasets)),
         out=Path(snakemake.output.record).parent,
+        features=Path(str(features)) if features else None,
+        checkpoints=Path(snakemake.params.checkpoints),
     )

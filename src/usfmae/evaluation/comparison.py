@@ -159,6 +159,25 @@ def bootstrap_difference(difference: float, draws: Floats, n_subjects: int) -> C
     )
 
 
+def not_compared(test: str, reason: str, a: ArrayLike = (), b: ArrayLike = ()) -> Comparison:
+    """The row of a test that cannot be made, with the mean difference of `a (n,)` and `b (n,)` if given."""
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    return Comparison(
+        test=test,
+        null="not tested",
+        n_pairs=len(differences),
+        zero_differences=int((differences == 0).sum()),
+        difference=float(differences.mean()) if len(differences) else np.nan,
+        lower=np.nan,
+        upper=np.nan,
+        statistic=np.nan,
+        p=np.nan,
+        smallest_p=np.nan,
+        method="not made",
+        note=reason,
+    )
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's (1979) step-down adjustment of one family's p values `(m,)`; NaN stays and is not counted."""
     values = np.asarray(p, dtype=np.float64)

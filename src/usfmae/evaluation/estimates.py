@@ -28,6 +28,7 @@ class Estimate:
     name: str
     classes: list[str]
     positive: str | None
+    frame_ids: NDArray[np.str_]  # (N,)
     labels: NDArray[np.intp]  # (N,) class numbers
     subjects: NDArray[np.str_]  # (N,)
     probabilities: Floats  # (R, N, C)
@@ -129,6 +130,7 @@ def estimates(runs: pd.DataFrame, classes: list[str], positive: str | None) -> I
                 name=name,
                 classes=classes,
                 positive=positive,
+                frame_ids=sets[0]["frame_id"].to_numpy(str),
                 labels=pd.Index(classes).get_indexer(pd.Index(sets[0]["label"])),
                 subjects=sets[0]["subject"].to_numpy(str),
                 probabilities=np.stack([each[columns].to_numpy(np.float64) for each in sets]),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from usfmae.evaluation.splits import SplitError, grouped_folds, official_folds
+from usfmae.evaluation.official import official_folds
+from usfmae.evaluation.splits import SplitError, grouped_folds
 from usfmae.record import write_json, write_table
 from usfmae.settings.tasks import OfficialSplit, Task
 
@@ -22,16 +23,10 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
     absent = [label for label in task.classes if label not in set(frames["label"])]
     if absent:
         raise SplitError(f"task {name}: no frame of class {', '.join(absent)} in {', '.join(task.datasets)}")
-    leaks = 0
+    leaks = left_out = 0
     if isinstance(task.split, OfficialSplit):
-        folds, leaks = official_folds(
-            frames,
-            validation_fraction=task.split.validation,
-            seed=task.split.seed,
-            leaks=task.split.leaks,
-            holdout_split=task.split.holdout_split,
-            folds=task.split.folds,
-        )
+        official = official_folds(frames, task.split)
+        folds, leaks, left_out = official.table, official.leaks, official.left_out
     else:
         folds = grouped_folds(
             frames,
@@ -46,7 +41,9 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
             f"task {name}: the release has {made} folds, but split.folds says {task.split.folds}"
         )
     write_table(out / "folds.parquet", folds)
-    counts = frames.groupby("label").agg(frames=("frame_id", "size"), subjects=("subject", "nunique"))
+    used = folds.drop_duplicates("frame_id")
+    print(_summary(name, task.split.folds, used, unlabelled, leaks, left_out), flush=True)
+    counts = used.groupby("label").agg(frames=("frame_id", "size"), subjects=("subject", "nunique"))
     write_json(
         out / "folds.json",
         {
@@ -54,9 +51,23 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
             "counts": counts.to_dict(orient="index"),
             "unlabelled": unlabelled,
             "leaks": leaks,
+            "left_out": left_out,
             "roles": folds.groupby(["fold", "role"]).size().unstack(fill_value=0).to_dict(orient="index"),
         },
     )
+
+
+def _summary(name: str, folds: int, used: pd.DataFrame, unlabelled: int, leaks: int, left_out: int) -> str:
+    """One line for the log."""
+    frames, subjects = len(used), used["subject"].nunique()
+    line = f"task {name}: {frames} frames of {subjects} subjects, folds: {folds}"
+    for count, what in (
+        (unlabelled, "frames without a usable label"),
+        (leaks, "groups cut by the official split"),
+        (left_out, "frames left out, because the official split cuts their group"),
+    ):
+        line += f"; {count} {what}" if count else ""
+    return line
 
 
 def labelled_frames(task: Task, corpus: Path) -> tuple[pd.DataFrame, int]:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 PREFIX = "probability_"
 #: Where a metric can lie, if not in 0 to 1. (The Brier score of several classes sums over the classes.)
 RANGES = {"kappa": (-1.0, 1.0), "brier": (0.0, 2.0)}
-_CALIBRATION_BINS = 15  # Guo et al. 2017, On Calibration of Modern Neural Networks
+CALIBRATION_BINS = 15  # Guo et al. 2017, On Calibration of Modern Neural Networks
 
 
 def compute(
@@ -104,7 +104,7 @@ def weighted_metrics(
 ) -> dict[str, Floats]:
     """Each metric of `compute`, `(B,)`, for `weights (B, N)`; labels and predictions `(N,)` are numbers."""
     n_classes = len(classes)
-    headline = [positive_column(classes, positive)] if n_classes == 2 else list(range(n_classes))
+    headline = _headline(classes, positive)
     counts = weights @ np.eye(n_classes**2)[labels * n_classes + predicted]  # (B, C * C)
     counts = counts.reshape(-1, n_classes, n_classes)  # (B, label, predicted)
     hits = np.diagonal(counts, axis1=1, axis2=2)  # (B, C)
@@ -123,8 +123,6 @@ def weighted_metrics(
         kappa = (accuracy - chance) / (1 - chance)
 
     of_interest = {name: values[:, headline].mean(axis=1) for name, values in one_vs_rest.items()}
-    truth = np.eye(n_classes)[labels]  # (N, C)
-    squared = ((probabilities - truth)[:, headline] ** 2).sum(axis=1)  # (N,)
     metrics = {
         "accuracy": accuracy,
         "balanced_accuracy": one_vs_rest["sensitivity"].mean(axis=1),
@@ -137,14 +135,39 @@ def weighted_metrics(
         "auc": auc.mean(axis=1),
         "average_precision": average_precision.mean(axis=1),
         "kappa": kappa,
-        "brier": weights @ squared / total,
-        "expected_calibration_error": _calibration_error(labels, probabilities, weights) / total,
+        **calibration_metrics(labels, probabilities, weights, classes, positive),
     }
     if n_classes > 2:
         for name, values in {**one_vs_rest, "auc": auc}.items():
             metrics |= {f"{name}_{label}": values[:, c] for c, label in enumerate(classes)}
     complete = (support > 0).all(axis=1)
     return {name: np.where(complete, values, np.nan) for name, values in metrics.items()}
+
+
+def calibration_metrics(
+    labels: NDArray[np.intp],
+    probabilities: Floats,
+    weights: Floats,
+    classes: list[str],
+    positive: str | None = None,
+) -> dict[str, Floats]:
+    """`brier` and `expected_calibration_error` of `weighted_metrics`, `(B,)` each; arguments as there."""
+    truth = np.eye(len(classes))[labels]  # (N, C)
+    headline = _headline(classes, positive)
+    squared = ((probabilities - truth)[:, headline] ** 2).sum(axis=1)  # (N,)
+    confidence, bins = confidence_bins(probabilities)
+    excess = (probabilities.argmax(axis=1) == labels) - confidence
+    gaps = np.abs(weights @ (np.eye(CALIBRATION_BINS)[bins] * excess[:, None])).sum(axis=1)
+    total, complete = weights.sum(axis=1), (weights @ truth > 0).all(axis=1)  # (B,) each
+    errors = {"brier": weights @ squared / total, "expected_calibration_error": gaps / total}
+    return {name: np.where(complete, values, np.nan) for name, values in errors.items()}
+
+
+def confidence_bins(probabilities: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The highest probability of each row `(N,)` and its bin of `CALIBRATION_BINS` equal ones `(N,)`."""
+    confidence = probabilities.max(axis=1)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    return confidence, bins
 
 
 def ranking_metrics(is_class: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -212,10 +235,6 @@ def _ranked(is_class: NDArray[np.bool_], scores: Floats, weights: Floats) -> tup
     return np.add.reduceat(hits, starts, axis=1), np.add.reduceat(misses, starts, axis=1)
 
 
-def _calibration_error(labels: NDArray[np.intp], probabilities: Floats, weights: Floats) -> Floats:
-    """Summed over the bins: |right answers - confidence|, `(B,)`."""
-    confidence = probabilities.max(axis=1)
-    excess = (probabilities.argmax(axis=1) == labels) - confidence
-    bins = np.clip(np.ceil(confidence * _CALIBRATION_BINS).astype(int) - 1, 0, _CALIBRATION_BINS - 1)
-    gaps: Floats = np.abs(weights @ (np.eye(_CALIBRATION_BINS)[bins] * excess[:, None])).sum(axis=1)
-    return gaps
+def _headline(classes: list[str], positive: str | None) -> list[int]:
+    """The columns that the headline metrics are about: of two classes the positive one, else all."""
+    return [positive_column(classes, positive)] if len(classes) == 2 else list(range(len(classes)))

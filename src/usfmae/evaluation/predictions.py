@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 
+#: Why a model has no results, the same words in every table.
+NOT_RUN = "not run (weights missing)"
+
 _RUN = re.compile(r"/(?P<model>[^/]+)/[^/]+/fraction-[^/]+/seed-(?P<seed>\d+)/fold-(?P<fold>\d+)/[^/]+$")
 
 
 def read_predictions(paths: list[Path]) -> pd.DataFrame:
     """The rows of all `predictions.parquet` with `model`, `seed` and `fold` from their paths.
 
-    Raises ValueError where a path is not that of a run's predictions.
+    Raises ValueError where there is none, or a path is not that of a run's predictions.
     """
+    if not paths:
+        raise ValueError(f"no predictions: every model of the study was {NOT_RUN}")
     tables = []
     for path in paths:
         found = _RUN.search(path.as_posix())

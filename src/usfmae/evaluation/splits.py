@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
 COLUMNS = ["frame_id", "subject", "group", "label", "fold", "role"]
 ROLES = ("train", "validation", "test", "holdout")
-_HOLDOUT = -1  # stands where a frame's test fold would stand
+HOLDOUT = -1  # stands where the test fold of a frame would stand
 
 
 class SplitError(ValueError):
@@ -29,64 +27,13 @@ def grouped_folds(
     outside the hold-out is `test` in exactly one fold. Raises `SplitError` where a class has too few groups,
     a group is larger than a fold, or a subject has two labels or two groups.
     """
-    frames = _checked(frames)
+    frames = checked(frames)
     holdout = pd.Series(False, index=frames.index)
     if holdout_fraction > 0:
         holdout = frames["group"].isin(_draw(frames, holdout_fraction, np.random.default_rng([seed])))
-    table = _with_roles(frames, _test_folds(frames, holdout, folds, seed), validation_fraction, seed)
+    table = with_roles(frames, draw_test_folds(frames, holdout, folds, seed), validation_fraction, seed)
     assert_disjoint(table)
     return table
-
-
-def official_folds(
-    frames: pd.DataFrame,
-    *,
-    validation_fraction: float,
-    seed: int,
-    leaks: Literal["refused", "reported"],
-    holdout_split: str | None,
-    folds: int = 5,
-) -> tuple[pd.DataFrame, int]:
-    """Takes test folds and hold-out from the release, and rebuilds the validation part by group.
-
-    `frames` also has `official_fold` and `official_split`. The values of `official_fold`, in sorted order,
-    become folds 0, 1, …; frames whose `official_split` is `holdout_split` become the hold-out. A release with
-    a split but without folds gets `folds` grouped folds of the frames outside the hold-out.
-
-    Returns the table of `grouped_folds` and the number of groups that the release cuts. A cut group is a
-    `SplitError` if `leaks` is `"refused"`; else it is counted, and train and validation still share none.
-    """
-    frames = _checked(frames)
-    holdout = frames["official_split"].eq(holdout_split).fillna(False).astype(bool)
-    if holdout_split is not None and not holdout.any():
-        known = ", ".join(map(str, frames["official_split"].dropna().unique())) or "none"
-        raise SplitError(f"no frame has the official split {holdout_split!r}; the release has: {known}")
-    official = frames["official_fold"].where(~holdout)
-    if official.notna().any():
-        astray = official.isna() & ~holdout
-        _refuse(frames["frame_id"], astray, "frames have no official fold", "drop them, or use grouped folds")
-        # Shorter first, so that fold "10" follows fold "9".
-        names = sorted(official.dropna().unique(), key=lambda name: (len(str(name)), str(name)))
-        test_fold = (
-            official.map({name: fold for fold, name in enumerate(names)}).fillna(_HOLDOUT).astype("int64")
-        )
-    elif holdout_split is not None:
-        test_fold = _test_folds(frames, holdout, folds, seed)
-    else:
-        raise SplitError(
-            "the release names neither folds nor the hold-out split; set the task's split to grouped"
-        )
-
-    sides = test_fold.groupby(frames["group"]).nunique()
-    cut = list(sides.index[sides > 1])
-    if cut and leaks == "refused":
-        raise SplitError(
-            f"the official split cuts {len(cut)} groups of one subject or of duplicates: {_first(cut)}; "
-            "set `leaks: reported` to run it with the count beside each result, or use grouped folds"
-        )
-    table = _with_roles(frames, test_fold, validation_fraction, seed)
-    assert_disjoint(table[table["role"].isin(["train", "validation"])] if cut else table)
-    return table, len(cut)
 
 
 def assert_disjoint(folds: pd.DataFrame) -> None:
@@ -113,16 +60,14 @@ def subsample_subjects(folds: pd.DataFrame, fraction: float, seed: int) -> pd.Da
     return folds[kept].reset_index(drop=True)
 
 
-def _checked(frames: pd.DataFrame) -> pd.DataFrame:
+def checked(frames: pd.DataFrame) -> pd.DataFrame:
     """The frames sorted by name, after refusing what no split can honour."""
     if frames.empty:
         raise SplitError("no labelled frame: nothing to split")
     frames = frames.sort_values("frame_id", ignore_index=True)
-    _refuse(
-        frames["frame_id"], frames["frame_id"].duplicated(), "frames appear twice", "keep one row a frame"
-    )
+    refuse(frames["frame_id"], frames["frame_id"].duplicated(), "frames appear twice", "keep one row a frame")
     for column in ("subject", "group", "label"):
-        _refuse(
+        refuse(
             frames["frame_id"],
             frames[column].isna(),
             f"frames have no {column}",
@@ -141,12 +86,14 @@ def _checked(frames: pd.DataFrame) -> pd.DataFrame:
     return frames
 
 
-def _refuse(names: pd.Series, bad: pd.Series, what: str, remedy: str) -> None:
+def refuse(names: pd.Series, bad: pd.Series, what: str, remedy: str) -> None:
+    """Raises `SplitError` with the number and first names of what is `bad`."""
     if bad.any():
-        raise SplitError(f"{int(bad.sum())} {what} ({_first(list(names[bad]))}): {remedy}")
+        raise SplitError(f"{int(bad.sum())} {what} ({first_names(list(names[bad]))}): {remedy}")
 
 
-def _first(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
+    """The first three, for a message."""
     return ", ".join(map(str, names[:3])) + (", …" if len(names) > 3 else "")
 
 
@@ -160,7 +107,7 @@ def _draw(frames: pd.DataFrame, fraction: float, rng: np.random.Generator, unit:
     return chosen
 
 
-def _test_folds(frames: pd.DataFrame, holdout: pd.Series, folds: int, seed: int) -> pd.Series:
+def draw_test_folds(frames: pd.DataFrame, holdout: pd.Series, folds: int, seed: int) -> pd.Series:
     """The number of the fold that tests each frame, -1 for the hold-out: int64 `(N,)`."""
     rest = frames[~holdout]
     groups = rest.groupby("label")["group"].nunique().reindex(sorted(frames["label"].unique()), fill_value=0)
@@ -178,34 +125,48 @@ def _test_folds(frames: pd.DataFrame, holdout: pd.Series, folds: int, seed: int)
     # Imported here: training only checks splits, and scikit-learn costs each of its jobs two seconds.
     from sklearn.model_selection import StratifiedGroupKFold
 
-    test_fold = pd.Series(_HOLDOUT, index=frames.index, dtype="int64")
+    test_fold = pd.Series(HOLDOUT, index=frames.index, dtype="int64")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(rest, rest["label"], rest["group"])):
         test_fold[rest.index[rows]] = fold
     return test_fold
 
 
-def _with_roles(
-    frames: pd.DataFrame, test_fold: pd.Series, validation_fraction: float, seed: int
+def with_roles(
+    frames: pd.DataFrame,
+    test_fold: pd.Series,
+    validation_fraction: float,
+    seed: int,
+    official: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """A row a (fold, frame), after checking that each class stands in each role of each fold."""
+    """A row a (fold, frame), after checking that each class stands in each role of each fold.
+
+    Of the frames that a fold neither tests nor holds out, those of the boolean `official (N,)` are its
+    validation part; without it the part is drawn by group.
+    """
     tables = []
-    for fold in range(test_fold.max() + 1):
+    folds = range(test_fold.max() + 1)
+    for fold in folds:
         role = pd.Series("train", index=frames.index)
         role[test_fold == fold] = "test"
-        role[test_fold == _HOLDOUT] = "holdout"
+        role[test_fold == HOLDOUT] = "holdout"
         train = frames[role == "train"]
-        validation = _draw(train, validation_fraction, np.random.default_rng([seed, fold + 1]))
-        role[train.index[train["group"].isin(validation)]] = "validation"
+        if official is None:
+            drawn = _draw(train, validation_fraction, np.random.default_rng([seed, fold + 1]))
+            validation = train["group"].isin(drawn)
+        else:
+            validation = official[train.index]
+        role[train.index[validation]] = "validation"
         tables.append(frames.assign(fold=fold, role=role)[COLUMNS])
     table = pd.concat(tables, ignore_index=True)
     counts = table.groupby(["fold", "role", "label"]).size().unstack("label", fill_value=0)
-    wanted = [role for role in ROLES if role != "holdout" or (test_fold == _HOLDOUT).any()]
-    counts = counts.reindex(pd.MultiIndex.from_product([range(test_fold.max() + 1), wanted]), fill_value=0)
+    wanted = [role for role in ROLES if role != "holdout" or (test_fold == HOLDOUT).any()]
+    counts = counts.reindex(pd.MultiIndex.from_product([folds, wanted]), fill_value=0)
     for (fold, role), row in counts[(counts == 0).any(axis=1)].iterrows():
         label = row.index[row == 0][0]
+        fewer = "use fewer folds, " if len(folds) > 1 else ""
         raise SplitError(
-            f"fold {fold} has no frame of class {label!r} in {role}: use fewer folds, add subjects of that "
-            "class, or merge it with another in the task's labels"
+            f"fold {fold} has no frame of class {label!r} in {role}: {fewer}add subjects of that "
+            "class, or merge it with another in the task's classes"
         )
     return table

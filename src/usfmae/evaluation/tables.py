@@ -1,45 +1,34 @@
-"""A task's predictions turned into its tables: fold metrics, summary, comparisons, ROC curves, confusion."""
+"""A task's predictions turned into its tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from usfmae.evaluation import metrics
+from usfmae.evaluation.calibration import calibration_tables, with_temperature
 from usfmae.evaluation.comparison import (
     ALPHA,
     Comparison,
     bootstrap_difference,
-    corrected_interval,
     corrected_t,
     holm,
+    not_compared,
     wilcoxon_folds,
 )
-from usfmae.evaluation.estimates import (
-    ROC_GRID,
-    Estimate,
-    check_same_rows,
-    estimates,
-    probability_columns,
-    with_decisions,
-)
-from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
+from usfmae.evaluation.estimates import check_same_rows, with_decisions
+from usfmae.evaluation.metrics import subject_level
+from usfmae.evaluation.predictions import NOT_RUN
+from usfmae.evaluation.summaries import Summary, confusion, roc_curves, summarise
 
-Floats = NDArray[np.float64]
-Draws = dict[tuple[str, str, str], Floats]  # model, role, estimate → resampled primary metric (B,)
-
-SUMMARY_COLUMNS = [
-    *("model", "role", "estimate", "metric", "value", "lower", "upper", "sd"),
-    *("n_folds", "n_frames", "n_subjects", "interval"),
-]
 COMPARISON_COLUMNS = [
     *("model_a", "model_b", "role", "metric", "test", "null", "n_pairs", "zero_differences", "difference"),
-    *("lower", "upper", "statistic", "p", "smallest_p", "p_holm", "method", "note"),
+    *("lower", "upper", "statistic", "p", "smallest_p", "p_holm", "method", "note", "n_seeds"),
 ]
+DECISION_COLUMNS = ["model", "seed", "fold", "threshold", "temperature", "validation_frames"]
 
 
 def statistics_tables(
@@ -52,185 +41,120 @@ def statistics_tables(
     seed: int,
     reference: str,
     fraction: float = 1.0,
+    models: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
-    """The tables `fold_metrics, summary, comparisons, roc, confusion` of one task, recipe and fraction.
+    """The tables of docs/contracts.md, statistics, of one task, recipe and fraction, by name.
 
     `predictions` holds the rows of all runs' `predictions.parquet` and `model, seed, fold`. Every model is
-    compared with `reference` in the metric `primary` only; where the reference has no runs the comparisons
-    are empty. Of two classes, `positive` is predicted from the threshold with the highest Youden index on
-    each run's own validation rows. Seeds are averaged before anything is compared over folds.
+    compared with `reference` in the metric `primary` only. Those of `models` (all of the study) that have no
+    rows are named as not run. Of two classes, `positive` is predicted from the threshold with the highest
+    Youden index on each run's own validation rows; the temperature is fitted on these too. Seeds are averaged
+    before anything is compared over folds. A subject's result is the mean of its frames' probabilities, with
+    a threshold from the validation subjects.
     Raises `ValueError` where the models' runs do not match or a metric cannot be computed.
     """
     check_same_rows(predictions)
+    measured = partial(
+        summarise,
+        classes=classes,
+        positive=positive,
+        primary=primary,
+        resamples=resamples,
+        seed=seed,
+        fraction=fraction,
+    )
     runs = with_decisions(predictions, classes, positive)
-    fold_metrics = measure_folds(runs, classes, positive)
-    if primary not in set(fold_metrics["metric"]):
-        known = ", ".join(fold_metrics["metric"].unique())
-        raise ValueError(
-            f"the primary metric {primary!r} is not computed for this task; choose one of: {known}"
-        )
-    # What a fold neither tests nor validates on, it trains on, or on its `fraction` of it.
-    sizes = (
-        runs.groupby(["fold", "role"])["frame_id"].nunique().unstack("role", fill_value=0)
-    )  # (folds, roles)
-    n_test = float(sizes["test"].mean())
-    n_train = fraction * float((sizes["test"].sum() - sizes["test"] - sizes["validation"]).mean())
-
-    test = runs[runs["role"] == "test"]
-    summary = [
-        summarise_folds(fold_metrics, n_train, n_test).assign(
-            n_frames=test["frame_id"].nunique(), n_subjects=test["subject"].nunique()
-        )
-    ]
-    curves, confusions = [], []
-    draws: Draws = {}
-    for estimate in estimates(runs, classes, positive):
-        table, drawn = summarise_frames(estimate, primary, resamples, seed)
-        summary.append(table.assign(n_folds=len(sizes)))
-        draws[estimate.model, estimate.role, estimate.name] = drawn
-        if estimate.name != "mean of fold models":  # one curve and one matrix a role
-            curves.append(roc_curves(estimate, resamples, seed))
-            confusions.append(confusion(estimate))
-    summarised = pd.concat(summary, ignore_index=True)[SUMMARY_COLUMNS]
+    frames = measured(runs)
+    subjects = measured(with_decisions(of_subjects(predictions), classes, positive)).summary
+    n_frames = frames.summary.groupby("role")["n_frames"].first()
+    scaled = with_temperature(runs, classes)
+    missing = [model for model in models if model not in set(predictions["model"])]
+    curves = [
+        estimate for estimate in frames.estimates if estimate.name != "mean of fold models"
+    ]  # one a role
     return {
-        "fold_metrics": fold_metrics,
-        "summary": summarised,
-        "comparisons": compare(fold_metrics, summarised, draws, reference, primary, n_train, n_test),
-        "roc": pd.concat(curves, ignore_index=True),
-        "confusion": pd.concat(confusions, ignore_index=True),
+        "fold_metrics": frames.fold_metrics,
+        "summary": _with_missing(frames.summary, missing),
+        "summary_subjects": subjects.assign(n_frames=subjects["role"].map(n_frames)),
+        "comparisons": compare(frames, reference, primary, missing),
+        "roc": pd.concat([roc_curves(each, resamples, seed) for each in curves], ignore_index=True),
+        "confusion": pd.concat([confusion(each) for each in curves], ignore_index=True),
+        "decisions": decisions(scaled),
+        **calibration_tables(runs, scaled, classes, positive, resamples=resamples, seed=seed),
     }
 
 
-def measure_folds(runs: pd.DataFrame, classes: list[str], positive: str | None) -> pd.DataFrame:
-    """`model, seed, fold, role, metric, value`; validation rows were used for choices and are no result."""
-    rows = []
-    for (model, seed, fold, role), run in runs.groupby(["model", "seed", "fold", "role"]):
-        if role in ("test", "holdout"):
-            probabilities, threshold = run[probability_columns(classes)], float(run["threshold"].iloc[0])
-            try:
-                values = metrics.compute(run["label"], probabilities, classes, positive, threshold)
-            except ValueError as error:
-                raise ValueError(f"model {model}, seed {seed}, fold {fold}, {role}: {error}") from error
-            rows += [(model, seed, fold, role, name, value) for name, value in values.items()]
-    return pd.DataFrame(rows, columns=["model", "seed", "fold", "role", "metric", "value"])
+def decisions(scaled: pd.DataFrame) -> pd.DataFrame:
+    """What each run's validation rows decided, a row a run; only of two classes there is a threshold."""
+    validation = scaled[scaled["role"] == "validation"]
+    return validation.groupby(["model", "seed", "fold"], as_index=False).agg(
+        threshold=("threshold", "first"),
+        temperature=("temperature", "first"),
+        validation_frames=("frame_id", "size"),
+    )[DECISION_COLUMNS]
 
 
-def summarise_folds(fold_metrics: pd.DataFrame, n_train: float, n_test: float) -> pd.DataFrame:
-    """Mean, standard deviation and corrected interval over the folds' test parts, seeds averaged first."""
-    test = fold_metrics[fold_metrics["role"] == "test"]
-    folds = test.groupby(["model", "metric", "fold"], sort=False)["value"].mean()
-    rows = []
-    for (model, name), values in folds.groupby(["model", "metric"], sort=False):
-        mean, _, half = corrected_interval(values, n_train, n_test)
-        lower, upper = np.clip([mean - half, mean + half], *metrics.RANGES.get(name, (0.0, 1.0)))
-        rows.append(
-            (model, "test", "mean of folds", name, mean, lower, upper, values.std(ddof=1), len(values))
-        )
-    table = pd.DataFrame(rows, columns=SUMMARY_COLUMNS[:9])
-    return table.assign(interval="95 %, corrected resampled t (Nadeau and Bengio 2003)")
-
-
-def summarise_frames(
-    estimate: Estimate, primary: str, resamples: int, seed: int
-) -> tuple[pd.DataFrame, Floats]:
-    """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of the primary metric."""
-    draws = cluster_bootstrap(
-        lambda weights: np.column_stack(list(estimate.metrics(weights).values())),
-        estimate.subjects,
-        resamples=resamples,
-        seed=seed,
-    )  # (B, M)
-    values = pd.DataFrame(estimate.metrics(estimate.ones)).iloc[0]
-    lower, upper = percentile_interval(draws)
-    table = pd.DataFrame({"metric": values.index, "value": values.to_numpy(), "lower": lower, "upper": upper})
-    table = table.assign(
-        model=estimate.model,
-        role=estimate.role,
-        estimate=estimate.name,
-        sd=np.nan,
-        n_frames=len(estimate.labels),
-        n_subjects=len(np.unique(estimate.subjects)),
-        interval=f"95 %, percentiles of {resamples} resamples of the subjects",
-    )
-    return table, draws[:, values.index.get_loc(primary)]
-
-
-def roc_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
-    """A curve a class (of two classes: of the positive one) with a pointwise 95 % band."""
-    columns = list(range(len(estimate.classes)))
-    if len(columns) == 2:
-        columns = [metrics.positive_column(estimate.classes, estimate.positive)]
-    tables = []
-    for column in columns:
-        curve_of = partial(estimate.curve, column)
-        draws = cluster_bootstrap(curve_of, estimate.subjects, resamples=resamples, seed=seed)  # (B, G)
-        lower, upper = percentile_interval(draws)
-        is_class = estimate.labels == column
-        areas = [
-            metrics.ranking_metrics(is_class, p[:, column], estimate.ones)[0] for p in estimate.probabilities
-        ]
-        curve = {
-            "model": estimate.model,
-            "role": estimate.role,
-            "class": estimate.classes[column],
-            "specificity_complement": ROC_GRID,
-            "sensitivity": estimate.curve(column, estimate.ones)[0],
-            "lower": lower,
-            "upper": upper,
-            "auc": np.mean(areas),
-        }
-        tables.append(pd.DataFrame(curve))
-    return pd.concat(tables, ignore_index=True)
-
-
-def confusion(estimate: Estimate) -> pd.DataFrame:
-    """Frames by label and predicted class; with several seeds their mean, so that they add up to N."""
-    n_classes = len(estimate.classes)
-    cells = estimate.labels * n_classes + estimate.predicted  # (R, N)
-    counts = np.bincount(cells.ravel(), minlength=n_classes**2) / len(estimate.predicted)
-    pairs = [(label, predicted) for label in estimate.classes for predicted in estimate.classes]
-    table = pd.DataFrame(pairs, columns=["label", "predicted"]).assign(frames=counts)
-    return table.assign(model=estimate.model, role=estimate.role)[
-        ["model", "role", "label", "predicted", "frames"]
-    ]
-
-
-def compare(
-    fold_metrics: pd.DataFrame,
-    summary: pd.DataFrame,
-    draws: Draws,
-    reference: str,
-    primary: str,
-    n_train: float,
-    n_test: float,
-) -> pd.DataFrame:
-    """The columns of `comparisons.csv`: reference minus each other model.
+def compare(frames: Summary, reference: str, primary: str, missing: Sequence[str] = ()) -> pd.DataFrame:
+    """The columns of `comparisons.csv`: reference minus each other model; where no test can be made, why.
 
     Holm's family is the models of one test and role. All fold models see the same hold-out, so no test over
     folds is given there, only the cluster bootstrap.
     """
     found: list[tuple[str, str, Comparison]] = []
-    folds = fold_metrics[(fold_metrics["role"] == "test") & (fold_metrics["metric"] == primary)]
+    folds = frames.fold_metrics
+    folds = folds[(folds["role"] == "test") & (folds["metric"] == primary)]
+    n_seeds = folds["seed"].nunique()
     folds = folds.pivot_table(
         index="fold", columns="model", values="value"
     )  # (folds, models), mean over seeds
+    summary = frames.summary
     values = summary[summary["metric"] == primary].set_index(["model", "role", "estimate"])
-    for other in folds.columns.drop(reference) if reference in folds else ():
+    for other in folds.columns.drop(reference, errors="ignore"):
+        if reference not in folds:
+            found.append((other, "test", not_compared("none", f"The reference {reference} was {NOT_RUN}.")))
+            continue
+        pair = folds[reference], folds[other]
         if len(folds) > 1:
-            pair = folds[reference], folds[other]
             found.append((other, "test", wilcoxon_folds(*pair)))
-            found.append((other, "test", corrected_t(*pair, n_train=n_train, n_test=n_test)))
+            found.append((other, "test", corrected_t(*pair, n_train=frames.n_train, n_test=frames.n_test)))
+        else:
+            reason = "One fold alone gives one difference, and no test over folds."
+            found.append((other, "test", not_compared("over folds", reason, *pair)))
         for role, estimate in (("test", "pooled"), ("holdout", "mean of fold models")):
             a, b = (reference, role, estimate), (other, role, estimate)
-            if a in draws:
+            if a in frames.draws:
                 difference = float(values.at[a, "value"] - values.at[b, "value"])
-                test = bootstrap_difference(difference, draws[a] - draws[b], int(values.at[a, "n_subjects"]))
+                draws, n_subjects = frames.draws[a] - frames.draws[b], int(values.at[a, "n_subjects"])
+                test = bootstrap_difference(difference, draws, n_subjects)
                 found.append((other, role, replace(test, test=f"{test.test}, {estimate}")))
+    for model in missing:
+        if model != reference:
+            found.append((model, "test", not_compared("none", f"The model {model} was {NOT_RUN}.")))
     rows = [{"model_b": other, "role": role, **asdict(test)} for other, role, test in found]
     table = pd.DataFrame(rows, columns=["model_b", "role", *(field.name for field in fields(Comparison))])
-    table = table.assign(model_a=reference, metric=primary, p_holm=np.nan)
+    table = table.assign(model_a=reference, metric=primary, p_holm=np.nan, n_seeds=n_seeds)
     for _, family in table.groupby(["role", "test"]):
         table.loc[family.index, "p_holm"] = holm(family["p"])
         late = family.index[(family["smallest_p"] < ALPHA) & (family["smallest_p"] * len(family) >= ALPHA)]
         table.loc[late, "note"] += f" After Holm over {len(family)} models p can never reach 0.05."
+    if n_seeds > 1:
+        repeats = (
+            f" The {n_seeds} seeds are repeats on the same folds, not independent pairs: their mean counts."
+        )
+        table["note"] += repeats
     return table[COMPARISON_COLUMNS]
+
+
+def of_subjects(predictions: pd.DataFrame) -> pd.DataFrame:
+    """A row a subject in place of a frame; one with a benign and a malignant lesion counts once for each."""
+    subjects = subject_level(predictions)
+    return subjects.assign(frame_id=subjects["subject"] + " " + subjects["label"].astype(str))
+
+
+def _with_missing(summary: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
+    """A row without figures for each model that was not run; its `interval` says so."""
+    if not missing:
+        return summary
+    rows = pd.DataFrame({"model": list(missing), "interval": NOT_RUN})
+    whole = dict.fromkeys(["n_folds", "n_frames", "n_subjects", "n_seeds"], "Int64")  # not 96.0 beside a gap
+    return pd.concat([summary, rows], ignore_index=True).astype(whole)

@@ -82,10 +82,15 @@ def read_checkpoint(path: Path) -> State:
     `path` is a `.safetensors` file, a PyTorch file (any other ending) or a Hugging Face folder with
     `model.safetensors`. Raises CheckpointError where it cannot be read without unpickling, or is of none.
     """
+    return our_names(read_state(path), path)
+
+
+def read_state(path: Path) -> State:
+    """Weights under the file's own names, as float32. Path and errors as in `read_checkpoint`."""
     if path.is_dir():
         path = path / "model.safetensors"
     state = load_weights(path) if path.suffix == ".safetensors" else _load_pytorch(path)
-    return our_names({key: value.float() for key, value in state.items()}, path)
+    return {key: value.float() for key, value in state.items()}
 
 
 def our_names(state: State, path: Path) -> State:
@@ -113,7 +118,7 @@ def heads(path: Path) -> dict[str, int]:
 
 
 def _load_pytorch(path: Path) -> State:
-    """A state dict, or the one under `model`, as Facebook's training code writes it."""
+    """A state dict, or the one under `model` (Facebook's training code) or `state_dict` (OpenMMLab's)."""
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -126,10 +131,13 @@ def _load_pytorch(path: Path) -> State:
         ) from None
     except Exception as error:
         raise CheckpointError(f"{path}: not a whole PyTorch file: {_first_line(error)}") from None
-    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        loaded = loaded["model"]
+    for key in ("model", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CheckpointError(f"{path}: holds no state dict, neither at its top nor under `model`")
+        raise CheckpointError(
+            f"{path}: holds no state dict, neither at its top nor under `model` or `state_dict`"
+        )
     return loaded
 
 

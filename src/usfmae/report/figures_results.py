@@ -69,7 +69,7 @@ def confusion_matrices(
         axes.set_xticks(range(len(classes)), names, rotation=30, ha="right", fontsize=7.5)
         axes.set_yticks(range(len(classes)), names, fontsize=7.5)
         if row == 0:
-            axes.set_title(_wrapped(titles[model]), fontsize=8.5)
+            axes.set_title(wrapped(titles[model]), fontsize=8.5)
         if column == 0:
             axes.set_ylabel(f"{role_name(role)}\nlabel", fontsize=8.5)
         if row == len(roles) - 1:
@@ -108,7 +108,7 @@ def fold_values(
         axes.errorbar(
             place + 0.16, mean["value"], [[below], [above]], fmt="D", color=shade, capsize=3, markersize=5
         )
-    axes.set_xticks(places, [_wrapped(titles[model]) for model in ran])
+    axes.set_xticks(places, [wrapped(titles[model]) for model in ran])
     axes.set(ylabel=name, xlim=(-0.5, len(ran) - 0.5))
     axes.grid(visible=False, axis="x")
     mark_simulated(figure, simulated)
@@ -155,7 +155,7 @@ def _cells(rows: list[str], columns: list[str]) -> list[tuple[tuple[int, str], t
     return [(row, column) for row in enumerate(rows) for column in enumerate(columns)]
 
 
-def _wrapped(title: str) -> str:
+def wrapped(title: str) -> str:
     """A long title on two lines, broken before "from scratch" or a bracket."""
     for mark in (" from scratch", " ("):
         if mark in title:

@@ -49,7 +49,7 @@ class Products:
         """The task's tables by name, with the study's models only, in its order; empty before the
         statistics stage."""
         found, order = {}, list(self.titles)
-        for file in ("summary.csv", "fold_metrics.csv", "comparisons.csv", "confusion.csv", "roc.parquet"):
+        for file in self._statistics_files():
             table = self.table("statistics", task, file)
             if table is not None:
                 column = "model_b" if file == "comparisons.csv" else "model"
@@ -58,6 +58,19 @@ class Products:
                     column, key=lambda names: names.map(order.index), kind="stable", ignore_index=True
                 )
         return found
+
+    def _statistics_files(self) -> list[str]:
+        """Those that this study asks for: what an earlier one left beside them is passed over."""
+        files = [
+            "summary.csv",
+            "summary_subjects.csv",
+            "fold_metrics.csv",
+            "comparisons.csv",
+            "confusion.csv",
+        ]
+        files += ["roc.parquet", "calibration.csv", "reliability.csv"]
+        files += ["label_efficiency.csv"] if len(self.study.fractions) > 1 else []
+        return files + (["shortcuts.csv"] if self.study.shortcuts else [])
 
     def finetune_folders(self, task: str, model: str, fraction: float) -> list[Path]:
         """The folders of the study's runs of a model, seeds and folds in order. What other settings left

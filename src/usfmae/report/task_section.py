@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.report import figures_results, figures_training, headline, tables
+from usfmae.report import checks_section, figures_results, figures_training, headline, tables
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
@@ -33,6 +33,15 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
     results += _curves_and_counts(name, found, products, exhibits)
     if summary is not None and "fold_metrics" in found:
         results += _folds(name, found["fold_metrics"], summary, products, exhibits)
+    if "label_efficiency" in found:
+        results += checks_section.label_efficiency_parts(name, found["label_efficiency"], products, exhibits)
+    if "shortcuts" in found:
+        results += checks_section.shortcut_parts(name, found["shortcuts"], products, exhibits)
+    if "summary_subjects" in found:
+        details += checks_section.subjects_parts(name, found["summary_subjects"], products, exhibits)
+    if "calibration" in found:
+        tables_of = found["calibration"], found["reliability"]
+        details += checks_section.calibration_parts(name, *tables_of, products, exhibits)
     details += _training(name, products, exhibits)
     tests = found.get("comparisons", pd.DataFrame())
     return {

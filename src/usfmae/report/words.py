@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-NOT_RUN = "not run (weights missing)"
+from usfmae.evaluation.predictions import NOT_RUN as NOT_RUN
 
 _METRICS = {
     "accuracy": "Accuracy",

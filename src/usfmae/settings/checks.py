@@ -28,8 +28,11 @@ def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[s
             add(["models", key, "pretrain"], "pretraining recipe", list(names), s.recipes.pretrain)
         add(["models", key, "recipe"], "fine-tuning recipe", model.recipe, s.recipes.finetune)
         add(["models", key, "checkpoint"], "checkpoint", model.checkpoint, s.checkpoints)
+    started = {s.models[name].checkpoint for name in s.study.models if name in s.models}
+    started |= {s.recipes.pretrain[name].initial_weights for name in used if name in s.recipes.pretrain}
     for key, checkpoint in s.checkpoints.items():
-        add(["checkpoints", key, "seen"], "dataset", checkpoint.seen, s.datasets)
+        if key in started:  # the datasets of another may be in another study's files
+            add(["checkpoints", key, "seen"], "dataset", checkpoint.seen, s.datasets)
     whole = [key for key, checkpoint in s.checkpoints.items() if checkpoint.contents == "mae"]
     with_grid = [name for name, recipe in s.recipes.pretrain.items() if recipe.grid is not None]
     for key, recipe in s.recipes.pretrain.items():

@@ -34,14 +34,15 @@ class Encoder(Strict):
 
 
 class Checkpoint(Strict):
-    """Published weights of a vision transformer, fetched as the datasets are."""
+    """Published weights of an encoder or classifier, fetched as the datasets are."""
 
     title: Text
     access: Annotated[HttpAccess | GoogleDriveAccess | FolderAccess, Field(discriminator="host")]
     """Where the file comes from, as in datasets.yaml. One file, or a Hugging Face folder on this machine
     (`host: folder`). A model of a hub is a plain address of its `model.safetensors`."""
     contents: Literal["encoder", "mae"]
-    """`encoder`: an encoder alone; `mae`: a decoder too, so that pretraining can go on from it."""
+    """`encoder`: an encoder, with or without its head; `mae`: a decoder too, so that pretraining can go on
+    from it."""
     channels: Annotated[Literal[1, 3], NO_EFFECT]
     """Of the frames it was trained on. Frames of the other kind can be used: the weights are converted."""
     licence: Text
@@ -65,7 +66,8 @@ class Model(Strict):
     encoder: str | None = None
     """A key of `encoders`: our vision transformer."""
     timm: str | None = None
-    """Or a timm model name, for example `densenet169`."""
+    """Or a timm model name, for example `densenet169`; with its tag (`densenet169.tv_in1k`) where weights are
+    loaded, which says how these were trained."""
     weights: Literal["scratch", "pretrain", "checkpoint"] = "scratch"
     """`scratch`: random; `pretrain`: the encoder of the pretraining recipe named by `pretrain`; `checkpoint`:
     the published weights named by `checkpoint`."""
@@ -77,7 +79,8 @@ class Model(Strict):
     recipe: str | None = None
     """A fine-tuning recipe of its own, in place of the study's: the same weights by another protocol."""
     pool: Literal["avg", "token"] = "avg"
-    """How a transformer's tokens become one vector: their mean, or the class token."""
+    """How the tokens of an `encoder` become one vector: their mean, or the class token. A model of timm does
+    it timm's way."""
     explain_layer: str | None = None
     """Dotted name of the Score-CAM layer; by default the last block's first norm (transformer) or
     the last convolutional stage."""
@@ -90,8 +93,8 @@ class Model(Strict):
             raise ValueError("`weights: pretrain` and `pretrain: <recipe>` go together")
         if (self.weights == "checkpoint") != (self.checkpoint is not None):
             raise ValueError("`weights: checkpoint` and `checkpoint: <checkpoint>` go together")
-        if self.weights != "scratch" and self.encoder is None:
-            raise ValueError(f"`weights: {self.weights}` needs an `encoder`")
+        if self.weights == "pretrain" and self.encoder is None:
+            raise ValueError("`weights: pretrain` needs an `encoder`")
         if self.weights == "scratch" and "from scratch" not in self.title:
             raise ValueError(f'randomly initialised, so its title must say "from scratch": {self.title!r}')
         return self

@@ -2,31 +2,87 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from usfmae.settings.base import Strict, Text
 from usfmae.settings.models import Positive
 from usfmae.settings.pretraining import PretrainRecipe
 from usfmae.settings.training import Augmentation, Share, Training
 
+#: Keys that only some protocols read.
+FRAMES_ONLY = ("augmentation", "drop_path", "mixup", "cutmix", "search")
+EPOCHS_ONLY = ("label_smoothing", "sampling", "ema", "early_stopping")
+
+
+class Search(Strict):
+    """Candidates that are tried inside the training part of a fold, each with the whole budget of the
+    recipe."""
+
+    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    layer_decay: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+
+    def candidates(self) -> list[dict[str, float]]:
+        """Every learning rate with every layer decay."""
+        pairs = product(self.learning_rate, self.layer_decay)
+        return [{"learning_rate": rate, "layer_decay": decay} for rate, decay in pairs]
+
 
 class FinetuneRecipe(Strict):
-    """Supervised fine-tuning of all weights."""
+    """How a classifier is made of a model."""
 
     title: Text
+    protocol: Literal["finetune", "linear_probe", "knn", "attentive_probe"] = "finetune"
+    """`finetune`: all weights. On frozen weights, whose features are computed once: `linear_probe`, logistic
+    regression; `knn`, the nearest training frames; `attentive_probe`, one learned query over the patches."""
     augmentation: Augmentation = Augmentation()
-    training: Training
+    training: Training | None = None
+    """The loop of `finetune` and `attentive_probe`; the other protocols have none."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: bool = True
-    """Weight the loss by the inverse class frequency of the training frames."""
-    freeze: bool = False
-    """Train the new head alone on the frozen encoder (a linear probe)."""
+    """Weight the loss by the inverse class frequency of the training frames; with `knn`, the votes."""
+    sampling: Literal["natural", "balanced"] = "natural"
+    """Draw each frame once an epoch, or each class equally often in an epoch of the same length."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Blend pairs of frames (Zhang et al., arXiv 1710.09412) by a share from Beta(a, a); 0: never."""
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Paste a box of one frame into another (Yun et al., arXiv 1905.04899), its area from Beta(a, a); 0:
+    never. With both, half of the batches get each."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay, a step, of a running mean of the weights, which then validates and predicts. It starts low."""
+    early_stopping: Positive | None = None
+    """Stop after so many epochs without a better one on validation."""
     drop_path: Share = 0.0
     """Stochastic depth of a transformer."""
     selection: Literal["loss", "score"] = "score"
     """Keep the epoch with the lowest validation loss, or the highest primary metric on validation."""
+    search: Search | None = None
+    """Choose learning rate and layer decay anew in each fold, on training frames alone."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FinetuneRecipe:
+        trains = self.protocol in ("finetune", "attentive_probe")
+        if trains and self.training is None:
+            raise ValueError(f"`protocol: {self.protocol}` needs `training`")
+        unread = () if self.protocol == "finetune" else FRAMES_ONLY
+        unread += () if trains else ("training", *EPOCHS_ONLY)
+        fields = type(self).model_fields
+        if given := [name for name in unread if getattr(self, name) != fields[name].default]:
+            raise ValueError(f"`protocol: {self.protocol}` does not read {', '.join(given)}: remove it")
+        if self.sampling == "balanced" and self.class_weights:
+            raise ValueError(
+                "`sampling: balanced` and `class_weights: true` would count a rare class twice: set one"
+            )
+        if (self.mixup or self.cutmix) and self.training is not None and self.training.batch_size % 2:
+            raise ValueError("mixup and cutmix pair the frames of a batch: make training.batch_size even")
+        return self
+
+    def with_setting(self, setting: dict[str, float]) -> FinetuneRecipe:
+        """This recipe with the learning rate and layer decay of a candidate, and no search."""
+        assert self.training is not None
+        return self.model_copy(update={"training": self.training.model_copy(update=setting), "search": None})
 
 
 class ExplainRecipe(Strict):

@@ -69,7 +69,9 @@ class Study(Strict):
     """Fine-tuning recipe, the same for every model."""
     seeds: list[int] = [0]
     fractions: list[Annotated[float, Field(gt=0, le=1)]] = [1.0]
-    """Shares of the training subjects used."""
+    """Shares of the training subjects used. With several, label efficiency is measured."""
+    shortcuts: bool = False
+    """Also judge the test frames without the lesion, in every task whose datasets have masks."""
     explain: Explain
 
 

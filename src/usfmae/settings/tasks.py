@@ -26,17 +26,47 @@ class GroupedSplit(Strict):
 
 
 class OfficialSplit(Strict):
-    """The release's own folds or parts, with the inner validation rebuilt by group."""
+    """The release's own folds or parts, with the inner validation rebuilt by group, or a part too."""
 
     kind: Literal["official"]
     holdout_split: str | None = None
     """Value of the official split column that is the hold-out."""
-    folds: Annotated[int, Field(ge=2)]
-    """Number of the release's folds; where it has none, of the grouped folds outside the hold-out."""
+    test_split: str | None = None
+    """Value of that column that one fold tests: the official training, validation and test part."""
+    validation_split: str | None = None
+    """Value of that column that is the one fold's validation part; without it, the part is drawn by group."""
+    folds: Annotated[int, Field(ge=1)]
+    """Number of the release's folds; where it has none, of the grouped folds outside the hold-out; with
+    `test_split`, 1."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 0
     leaks: Literal["refused", "reported"] = "refused"
     """What to do where the official split cuts a group: stop, or count it beside every result."""
+    tied: Literal["keep", "drop"] = "keep"
+    """Frames of a group that the official split cuts: kept, or left out of all parts and counted."""
+
+    @model_validator(mode="after")
+    def _parts(self) -> OfficialSplit:
+        if self.test_split is None:
+            if self.folds == 1:
+                raise ValueError("one fold needs `test_split`: the official part that it tests")
+            if self.validation_split is not None:
+                raise ValueError(
+                    "`validation_split` needs `test_split`: folds have no common validation part"
+                )
+        elif self.folds != 1:
+            raise ValueError(f"`test_split` makes one fold, not {self.folds}: say `folds: 1`")
+        elif self.holdout_split is not None:
+            raise ValueError(
+                "a part is tested by one fold (`test_split`) or by all (`holdout_split`), not both"
+            )
+        elif self.test_split == self.validation_split:
+            raise ValueError(f"`test_split` and `validation_split` are the same part, {self.test_split!r}")
+        if self.tied == "drop" and self.leaks == "reported":
+            raise ValueError(
+                "`tied: drop` leaves no group cut, so there is nothing to report: remove `leaks`"
+            )
+        return self
 
 
 class Task(Strict):

@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -39,11 +39,25 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+class Kept(Protocol):
+    """What a run keeps beside its model: plain data and tensors."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Checkpoints:
     """The newest states of a run in a folder; does nothing without a folder."""
 
-    def __init__(self, folder: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        self.folder, self.model, self.optimiser = folder, model, optimiser
+    def __init__(
+        self,
+        folder: Path | None,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        kept: Kept | None = None,
+    ) -> None:
+        self.folder, self.model, self.optimiser, self.kept = folder, model, optimiser, kept
 
     def save(self, progress: Progress) -> None:
         """Writes the state to a temporary name, to the disk itself, then to its own name."""
@@ -54,6 +68,8 @@ class Checkpoints:
             "optimiser": self.optimiser.state_dict(),
             "progress": asdict(progress),
         }
+        if self.kept is not None:
+            state["kept"] = self.kept.state_dict()
         with atomic(self.folder / f"{progress.epoch:06d}-{progress.step:08d}.pt") as temporary:
             torch.save(state, temporary)
         for old in self._newest_first()[KEPT:]:
@@ -72,6 +88,8 @@ class Checkpoints:
                 continue
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
+            if self.kept is not None:
+                self.kept.load_state_dict(state["kept"])
             return Progress(**state["progress"])
         return Progress()
 

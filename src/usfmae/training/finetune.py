@@ -1,31 +1,155 @@
-"""Fine-tunes one model on one fold of one task."""
+"""Makes a classifier of one model on one fold of one task, by the protocol of its recipe."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from usfmae.evaluation.estimates import probability_columns, with_decisions
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.splits import assert_disjoint, subsample_subjects
 from usfmae.models.checkpoints import save_weights
 from usfmae.models.classifiers import build_classifier
-from usfmae.record import Run, write_table
+from usfmae.record import Run, sha256, write_table
 from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.settings.tasks import Task
-from usfmae.training.augment import augment
-from usfmae.training.batches import FrameStore, epoch_order, normalise, to_float
-from usfmae.training.loop import Work, autocast, fit
-from usfmae.training.processes import TrainingError, device_name, processes
+from usfmae.settings.training import Training
+from usfmae.training.batches import FrameStore
+from usfmae.training.features import Features, last_layer
+from usfmae.training.loop import fit
+from usfmae.training.probes import AttentiveProbe, linear_probe, nearest_neighbours
+from usfmae.training.processes import Processes, device_name, processes
+from usfmae.training.search import search
+from usfmae.training.supervised import Frames, Inputs, Trainer
+
+
+@dataclass
+class Fitted:
+    """What a protocol leaves."""
+
+    probabilities: np.ndarray
+    """`(n, classes)` of the validation, test and hold-out rows."""
+    state: dict[str, Tensor]
+    history: pd.DataFrame
+    metrics: dict[str, float]
+    tried: pd.DataFrame | None = None
+    """A row a candidate of the search."""
+
+
+@dataclass
+class Fold:
+    """One model on one fold, ready to be fitted."""
+
+    task: Task
+    model: Model
+    recipe: FinetuneRecipe
+    encoder: Encoder | None
+    weights: Path | None
+    store: FrameStore
+    table: pd.DataFrame
+    """`frame_id, subject, group, label, role` and `target`, the number of the label."""
+    seed: int
+    at: Processes
+    name: str
+    features: Path | None = None
+    checkpoints: Path | None = None
+    scored: pd.DataFrame = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scored = self.table[self.table["role"] != "train"]
+
+    def network(self) -> nn.Module:
+        """The model before fine-tuning; what is random in it follows from the seed."""
+        torch.manual_seed(self.seed)
+        return build_classifier(  # type: ignore[call-overload,no-any-return]
+            self.model,
+            self.encoder,
+            classes=len(self.task.classes),
+            size=self.store.size,
+            channels=self.store.channels,
+            drop_path=self.recipe.drop_path,
+            weights=self.weights,
+        ).to(self.at.device, memory_format=torch.channels_last)  # a fifth faster for DenseNet on a CPU
+
+    def finetuned(self) -> Fitted:
+        """All weights, with the best candidate of the recipe's search if it has one."""
+
+        def candidate(recipe: FinetuneRecipe, table: pd.DataFrame, name: str) -> pd.DataFrame:
+            return self._trained(self.network(), self._frames(), recipe, table, name)[1]
+
+        recipe, tried = self.recipe, None
+        if recipe.search is not None:
+            recipe, tried = search(recipe, self.table, self.seed, candidate)
+        trainer, history = self._trained(self.network(), self._frames(), recipe, self.table, "final")
+        return self._fitted(trainer, history, tried)
+
+    def attentive_probed(self) -> Fitted:
+        """A learned query on frozen patches."""
+        features = self._features()
+        torch.manual_seed(self.seed)
+        probe = AttentiveProbe(features.array.shape[2], len(self.task.classes)).to(self.at.device)
+        return self._fitted(*self._trained(probe, features, self.recipe, self.table, "final"))
+
+    def linear_probed(self) -> Fitted:
+        """Logistic regression, written into the network's last layer."""
+        network = self.network()
+        probe = linear_probe(self._features(network), self.table, self.scored, self.task, self.recipe)
+        last_layer(network).load_state_dict(probe.state)
+        return Fitted(probe.probabilities, network.state_dict(), probe.history, {"best_epoch": probe.best})
+
+    def neighbours(self) -> Fitted:
+        """Votes of the nearest training frames."""
+        probe = nearest_neighbours(self._features(), self.table, self.scored, self.task, self.recipe)
+        return Fitted(probe.probabilities, probe.state, probe.history, {"best_epoch": probe.best})
+
+    def _features(self, network: nn.Module | None = None) -> Features:
+        if self.features is None:
+            raise ValueError(f"`protocol: {self.recipe.protocol}` reads cached features, and none are given")
+        return Features(self.features, network or self.network())
+
+    def _frames(self) -> Frames:
+        return Frames(self.store, self.recipe.augmentation)
+
+    def _trained(
+        self, network: nn.Module, inputs: Inputs, recipe: FinetuneRecipe, table: pd.DataFrame, name: str
+    ) -> tuple[Trainer, pd.DataFrame]:
+        """(trainer, history). `name` keeps the checkpoints of candidates apart."""
+        trainer = Trainer(network, inputs, table, self.task, recipe, self.seed, self.at.device)
+        history = fit(
+            trainer.work(),
+            trainer.training,
+            seed=self.seed,
+            description=self.name if name == "final" else f"{self.name}, {name}",
+            at=self.at,
+            checkpoints=self.checkpoints / name.replace(" ", "-") if self.checkpoints else None,
+        )
+        return trainer, history
+
+    def _fitted(self, trainer: Trainer, history: pd.DataFrame, tried: pd.DataFrame | None = None) -> Fitted:
+        metrics: dict[str, float] = {"best_epoch": trainer.best_epoch}
+        if tried is not None:
+            chosen = {key: getattr(trainer.training, key) for key in ("learning_rate", "layer_decay")}
+            metrics |= {f"chosen_{key}": value for key, value in chosen.items()}
+        probabilities = trainer.predict_best(self.scored)
+        return Fitted(probabilities, trainer.best_state, history, metrics, tried)
+
+
+FIT = {
+    "finetune": Fold.finetuned,
+    "linear_probe": Fold.linear_probed,
+    "knn": Fold.neighbours,
+    "attentive_probe": Fold.attentive_probed,
+}
 
 
 def finetune(
@@ -40,72 +164,81 @@ def finetune(
     weights: Path | None,
     simulated: bool,
     out: Path,
+    features: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> None:
-    """Writes `predictions.parquet`, `history.parquet`, `model.safetensors` and `run.json` into `out`.
+    """Writes `predictions.parquet`, `history.parquet`, `model.safetensors` and `run.json` into `out`, and
+    `search.csv` where the recipe has a search.
 
-    `wildcards` are task, model, recipe, fraction, seed and fold. The epoch kept is the best on the
-    validation frames; test and hold-out frames are looked at once, at the end. Raises SplitError where a
-    group stands on two sides, TrainingError where a loss is not finite.
+    `wildcards` are task, model, recipe, fraction, seed and fold. What is kept is the best on the validation
+    frames; test and hold-out frames are looked at once, at the end. A protocol on frozen weights reads
+    `features` (`usfmae.training.features`). An interrupted run continues from `checkpoints`, which is removed
+    at the end. Raises SplitError where a group stands on two sides, TrainingError where a loss is not finite
+    or the features are another encoder's, SystemExit(75) after a TERM signal.
     """
     parameters = {"model": model.effective(), "recipe": recipe.effective(), "task": task.effective()}
     run = Run("finetune", out, wildcards=wildcards, parameters=parameters)
-    seed, fold = int(wildcards["seed"]), int(wildcards["fold"])
+    seed, number = int(wildcards["seed"]), int(wildcards["fold"])
     table = pd.read_parquet(folds)
-    table = table[table["fold"] == fold].reset_index(drop=True)
+    table = table[table["fold"] == number].reset_index(drop=True)
     if getattr(task.split, "leaks", "refused") == "refused":
         assert_disjoint(table)
     table = subsample_subjects(table, float(wildcards["fraction"]), seed)
     table = table.assign(target=table["label"].map({c: i for i, c in enumerate(task.classes)}))
-    store = FrameStore([corpus / dataset for dataset in task.datasets])
-    with processes(recipe.training) as at:
-        device = at.device
-    torch.manual_seed(seed)
-    classifier = build_classifier(  # type: ignore[call-overload]
+    inputs = [folds, *(path for path in (weights, features) if path)]
+    side = checkpoints and checkpoints / _identity(parameters, wildcards, inputs)
+    fold = Fold(
+        task,
         model,
+        recipe,
         encoder,
-        classes=len(task.classes),
-        size=store.size,
-        channels=store.channels,
-        drop_path=recipe.drop_path,
-        weights=weights,
-    ).to(device, memory_format=torch.channels_last)  # a fifth faster for DenseNet on a CPU
-    if recipe.freeze:
-        freeze(classifier)
-    trainer = _Trainer(classifier, store, table, task, recipe, seed, device)
-    description = f"fine-tuning {model.title}, fold {fold}"
-    history = fit(trainer.work(), recipe.training, seed=seed, description=description, at=at)
-    classifier.load_state_dict(trainer.best_state)
-    scored = table[table["role"] != "train"]
-    probabilities = trainer.predict(scored)
-    predictions = scored[["frame_id", "subject", "group", "role", "label"]].assign(
-        **{f"probability_{name}": probabilities[:, i] for i, name in enumerate(task.classes)}
+        weights,
+        FrameStore([corpus / dataset for dataset in task.datasets]),
+        table,
+        seed,
+        _here(recipe.training),
+        name=f"fine-tuning {model.title}, fold {number}",
+        features=features,
+        checkpoints=side,
     )
-    write_table(out / "predictions.parquet", predictions)
-    write_table(out / "history.parquet", history)
-    save_weights(out / "model.safetensors", classifier.state_dict())
+    fitted = FIT[recipe.protocol](fold)
+    predictions = fold.scored[["frame_id", "subject", "group", "role", "label"]].assign(
+        **{f"probability_{name}": fitted.probabilities[:, i] for i, name in enumerate(task.classes)}
+    )
+    outputs = [out / name for name in ("predictions.parquet", "history.parquet", "model.safetensors")]
+    write_table(outputs[0], predictions)
+    write_table(outputs[1], fitted.history)
+    save_weights(outputs[2], fitted.state)
+    (out / "search.csv").unlink(missing_ok=True)  # of an earlier recipe of this name
+    if fitted.tried is not None:
+        outputs.append(out / "search.csv")
+        write_table(outputs[3], fitted.tried)
     roles = table["role"].value_counts().to_dict()
     subjects = table.groupby("role")["subject"].nunique().add_prefix("subjects_").to_dict()
     run.finish(
-        metrics={"best_epoch": trainer.best_epoch, **_final_metrics(predictions, task)},
+        metrics={**fitted.metrics, **_final_metrics(predictions, task)},
         counts={**roles, **subjects},
-        inputs=[folds, *([weights] if weights else [])],
-        outputs=[out / name for name in ("predictions.parquet", "history.parquet", "model.safetensors")],
+        inputs=inputs,
+        outputs=outputs,
         simulated=simulated,
-        device=device_name(device),
+        device=device_name(fold.at.device),
     )
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def freeze(classifier: nn.Module) -> None:
-    """Lets the classifier's head learn, and the norm of the pooled tokens before it, and nothing else.
+def _here(training: Training | None) -> Processes:
+    """Where this runs: on a CPU where nothing is trained by steps."""
+    if training is None:
+        return Processes(torch.device("cpu"))
+    with processes(training) as at:
+        return at
 
-    Raises TrainingError where the classifier has no head that timm names.
-    """
-    heads = [getattr(classifier, name, None) for name in ("fc_norm", "head", "fc", "classifier")]
-    classifier.requires_grad_(False)
-    for head in filter(None, heads):
-        head.requires_grad_(True)
-    if not any(parameter.requires_grad for parameter in classifier.parameters()):
-        raise TrainingError(f"{type(classifier).__name__}: no head was found to train on frozen weights")
+
+def _identity(parameters: dict[str, Any], wildcards: dict[str, Any], inputs: list[Path]) -> str:
+    """Names the checkpoints of this run, so that no changed run continues an old one."""
+    content = json.dumps([parameters, wildcards, [sha256(path) for path in inputs]], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _final_metrics(predictions: pd.DataFrame, task: Task) -> dict[str, float]:
@@ -120,78 +253,3 @@ def _final_metrics(predictions: pd.DataFrame, task: Task) -> dict[str, float]:
         found = compute(rows["label"].to_numpy(), probabilities, classes, task.positive, threshold)
         metrics |= {f"{role}_{name}": value for name, value in found.items()}
     return metrics
-
-
-class _Trainer:
-    """The loss of a step and the validation of an epoch; remembers the best epoch's weights."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        store: FrameStore,
-        table: pd.DataFrame,
-        task: Task,
-        recipe: FinetuneRecipe,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.model, self.store, self.task, self.recipe = model, store, task, recipe
-        self.seed, self.device = seed, device
-        train = table[table["role"] == "train"]
-        self.validation = table[table["role"] == "validation"]
-        if train.empty or self.validation.empty:
-            raise TrainingError(
-                f"{len(train)} training and {len(self.validation)} validation frames: need both"
-            )
-        self.rows, self.targets = store.rows(train["frame_id"]), train["target"].to_numpy(dtype=np.int64)
-        self.batch = min(recipe.training.batch_size, len(self.rows))
-        self.class_weights = None
-        if recipe.class_weights:
-            counts = np.bincount(self.targets, minlength=len(task.classes))
-            weights = len(self.targets) / (len(counts) * np.maximum(counts, 1))
-            self.class_weights = torch.tensor(weights, dtype=torch.float32, device=device)
-        self.best, self.best_epoch, self.best_state = -np.inf, 0, copy.deepcopy(model.state_dict())
-
-    def work(self) -> Work:
-        steps = max(1, len(self.rows) // self.batch)
-        return Work(self.model, steps, self.batch, self.loss, self.after_epoch)
-
-    def loss(self, model: nn.Module, epoch: int, step: int, _part: int) -> torch.Tensor:
-        order = epoch_order(len(self.rows), self.seed, epoch)
-        chosen = order[step * self.batch : (step + 1) * self.batch]
-        frames = self.store.gather(self.rows[chosen]).to(self.device)
-        targets = torch.from_numpy(self.targets[chosen]).to(self.device)
-        model.train(not self.recipe.freeze)  # what is frozen drops no path and moves no mean
-        with autocast(self.recipe.training, self.device):
-            logits = model(normalise(augment(frames, self.recipe.augmentation)))
-        return F.cross_entropy(
-            logits.float(), targets, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
-        )
-
-    def after_epoch(self, epoch: int, _pause: Callable[[], None]) -> dict[str, float]:
-        probabilities = self.predict(self.validation)
-        targets = self.validation["target"].to_numpy(dtype=np.int64)
-        loss = float(-np.log(np.clip(probabilities[np.arange(len(targets)), targets], 1e-12, 1)).mean())
-        classes = list(self.task.classes)
-        found = compute(
-            self.validation["label"].to_numpy(), probabilities, classes, positive=self.task.positive
-        )
-        score = found[self.task.metric]
-        merit = score if self.recipe.selection == "score" else -loss
-        if merit > self.best:
-            self.best, self.best_epoch = merit, epoch
-            self.best_state = copy.deepcopy(self.model.state_dict())
-        return {"validation_loss": loss, "validation_score": score}
-
-    @torch.inference_mode()
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Probabilities `(n, classes)` of frames without augmentation."""
-        self.model.eval()
-        rows = self.store.rows(table["frame_id"])
-        parts = []
-        for start in range(0, len(rows), 128):
-            frames = normalise(to_float(self.store.gather(rows[start : start + 128]).to(self.device)))
-            with autocast(self.recipe.training, self.device):
-                logits = self.model(frames)
-            parts.append(logits.float().softmax(dim=1).cpu().numpy())
-        return np.concatenate(parts).astype(np.float64)

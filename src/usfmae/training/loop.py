@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from usfmae.progress import progress
 from usfmae.settings.training import Training
 from usfmae.training.batches import step_seed
-from usfmae.training.checkpointing import Checkpoints, Progress, StopFlag, leave
+from usfmae.training.checkpointing import Checkpoints, Kept, Progress, StopFlag, leave
 from usfmae.training.processes import Processes, TrainingError
 
 
@@ -49,6 +49,12 @@ class Work:
     """Parts of equal size that a process's share is taken through the network in."""
     waited: Callable[[], float] = lambda: 0.0
     """Seconds since it was last asked that the device waited for frames."""
+    after_step: Callable[[int], None] = lambda _steps: None
+    """(steps since the start) → None, after each step that was not skipped."""
+    enough: Callable[[int], bool] = lambda _epoch: False
+    """(epoch that comes next) → whether to stop before it."""
+    kept: Kept | None = None
+    """What belongs to the state of the run beside the model: it is saved and restored with it."""
     operations: float = 0.0
     """Floating-point operations of a trained frame, forward and backward; 0: not counted."""
     rate: float = 0.0
@@ -72,7 +78,7 @@ def fit(
     """
     optimiser = _optimiser(work.model, training)
     schedule = _schedule(optimiser, training, work.steps)
-    states = Checkpoints(checkpoints, work.model, optimiser)
+    states = Checkpoints(checkpoints, work.model, optimiser, work.kept)
     done = states.restore()
     compiled: Any = torch.compile(work.model) if training.compile else work.model
     model = at.parallel(compiled)
@@ -93,6 +99,8 @@ def fit(
 
         epochs = range(done.epoch, training.epochs)
         for epoch in progress(epochs, description=description, unit="epoch") if at.first else epochs:
+            if work.enough(epoch):
+                break
             started, first_step = time.monotonic(), done.step
             work.model.train()
             work.waited()
@@ -105,6 +113,7 @@ def fit(
                 loss, stopping = at.total(loss / at.count, bool(stop))
                 if math.isfinite(loss) and math.isfinite(norm):  # both are the same in all processes
                     optimiser.step()
+                    work.after_step(epoch * work.steps + step + 1)
                     done.losses, done.norms, done.in_a_row = done.losses + loss, done.norms + norm, 0
                 else:
                     done.skipped, done.in_a_row = done.skipped + 1, done.in_a_row + 1

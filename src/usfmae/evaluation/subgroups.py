@@ -1,0 +1,67 @@
+"""Results by subgroup: the frames of one device, hospital or sex, where a release names it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from usfmae.evaluation.estimates import Estimate, estimates, with_decisions
+from usfmae.evaluation.summaries import summarise_frames
+
+NOT_TOLD = "not told"
+
+
+def subgroup_table(
+    predictions: pd.DataFrame,
+    groups: pd.Series,
+    *,
+    classes: list[str],
+    positive: str | None,
+    primary: str,
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """`model, role, estimate, subgroup, metric, value, lower, upper, n_frames, n_subjects, note` and for
+    each class `frames_<class>`.
+
+    `predictions` as in `statistics_tables`; `groups` maps `frame_id` to a name, and a frame without one is
+    `not told`. Thresholds are those of the whole validation part. A group without a frame of some class has
+    no figures, and `note` says why. The classes' shares differ between groups, so precision and accuracy do
+    too; no test compares the groups.
+    """
+    tables = []
+    for estimate in estimates(with_decisions(predictions, classes, positive), classes, positive):
+        if estimate.name == "averaged probability":
+            continue
+        named = groups.reindex(estimate.frame_ids).fillna(NOT_TOLD).to_numpy(str)  # (N,)
+        for name in np.unique(named):
+            tables.append(_of_group(estimate, named == name, primary, resamples, seed).assign(subgroup=name))
+    first = ["model", "role", "estimate", "subgroup", "metric", "value", "lower", "upper"]
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*first, "n_frames", "n_subjects", *(f"frames_{name}" for name in classes), "note"]]
+
+
+def _of_group(
+    estimate: Estimate, inside: np.ndarray, primary: str, resamples: int, seed: int
+) -> pd.DataFrame:
+    """The metrics of the frames `inside (N,)`, with intervals over their own subjects."""
+    part = replace(
+        estimate,
+        frame_ids=estimate.frame_ids[inside],
+        labels=estimate.labels[inside],
+        subjects=estimate.subjects[inside],
+        probabilities=estimate.probabilities[:, inside],
+        predicted=estimate.predicted[:, inside],
+    )
+    table, _ = summarise_frames(part, primary, resamples, seed)
+    counts = np.bincount(part.labels, minlength=len(part.classes))
+    absent = [name for name, count in zip(part.classes, counts, strict=True) if count == 0]
+    note = f"no frame of class {', '.join(absent)}: the metrics need each class" if absent else ""
+    if table["n_subjects"].iloc[0] == 1:
+        table[["lower", "upper"]] = np.nan
+        note = note or "one subject: nothing says how subjects differ"
+    return table.assign(
+        note=note, **{f"frames_{name}": count for name, count in zip(part.classes, counts, strict=True)}
+    )

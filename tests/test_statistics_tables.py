@@ -1,0 +1,109 @@
+"""The statistics where something is special: subjects, seeds, one fold, models that were not run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_comparison import CLASSES, predictions_of, tables_of
+
+from usfmae.evaluation import metrics
+from usfmae.evaluation.comparison import not_compared
+from usfmae.evaluation.predictions import NOT_RUN
+from usfmae.evaluation.summaries import SUMMARY_COLUMNS
+from usfmae.evaluation.tables import COMPARISON_COLUMNS, of_subjects
+
+COLUMNS = ["probability_benign", "probability_malignant"]
+
+
+def one_fold() -> pd.DataFrame:
+    """An official training, validation and test part: one fold alone."""
+    predictions = predictions_of({"usfmae": 2.0, "resnet18": 0.5}, CLASSES, holdout=0)
+    return predictions[predictions["fold"] == 0]
+
+
+def test_a_subjects_result_is_the_mean_of_its_frames() -> None:
+    predictions = predictions_of({"usfmae": 1.0}, CLASSES)
+    tables = tables_of(predictions)
+    subjects = tables["summary_subjects"]
+    assert list(subjects.columns) == SUMMARY_COLUMNS
+    found = subjects.set_index(["estimate", "metric"]).loc[("pooled", "auc")]
+    test = predictions[predictions["role"] == "test"].groupby(["subject", "label"])[COLUMNS].mean()
+    expected = metrics.compute(test.index.get_level_values("label"), test, CLASSES)["auc"]
+    assert found["value"] == pytest.approx(expected)
+    assert (found["n_frames"], found["n_subjects"]) == (96, 32)
+    assert found["value"] > tables["summary"].set_index(["estimate", "metric"]).at[("pooled", "auc"), "value"]
+
+
+def test_a_subjects_threshold_comes_from_the_validation_subjects() -> None:
+    predictions = predictions_of({"usfmae": 1.0}, CLASSES)
+    touched = predictions.copy()
+    rows = touched["role"] != "validation"
+    touched.loc[rows, COLUMNS] = touched.loc[rows, COLUMNS[::-1]].to_numpy()
+    before, after = (
+        tables_of(t)["summary_subjects"].set_index(["estimate", "metric"])["value"]
+        for t in (predictions, touched)
+    )
+    # Mirrored probabilities at the same threshold: what was called benign above it is called malignant now.
+    assert after["pooled", "auc"] == pytest.approx(1 - before["pooled", "auc"])
+
+
+def test_a_subject_with_two_labels_counts_once_for_each() -> None:
+    rows = {"frame_id": ["1", "2", "3"], "subject": ["s", "s", "s"], "label": ["a", "a", "b"], "role": "test"}
+    found = of_subjects(pd.DataFrame({**rows, "probability_a": [0.2, 0.4, 0.1]}))
+    assert found["label"].tolist() == ["a", "b"] and found["frame_id"].is_unique
+    assert found["probability_a"].tolist() == pytest.approx([0.3, 0.1])
+
+
+def test_every_test_says_that_seeds_are_repeats() -> None:
+    models = {"usfmae": 2.0, "resnet18": 0.5}
+    several = tables_of(predictions_of(models, CLASSES, seeds=(0, 1, 2)))
+    assert several["comparisons"]["note"].str.contains("The 3 seeds are repeats on the same folds").all()
+    assert (several["comparisons"]["n_seeds"] == 3).all() and (several["summary"]["n_seeds"] == 3).all()
+    over_folds = several["comparisons"]["test"].isin(["Wilcoxon signed-rank", "corrected resampled t"])
+    assert (several["comparisons"].loc[over_folds, "n_pairs"] == 4).all()
+    assert not tables_of(predictions_of(models, CLASSES))["comparisons"]["note"].str.contains("seeds").any()
+
+
+def test_one_fold_gives_a_result_and_says_why_there_is_no_test_over_folds() -> None:
+    tables = tables_of(one_fold())
+    comparisons = tables["comparisons"].set_index("test")
+    assert list(comparisons.index) == ["over folds", "subject-cluster bootstrap, pooled"]
+    untested = comparisons.loc["over folds"]
+    assert np.isnan(untested["p"]) and "One fold alone" in untested["note"] and untested["n_pairs"] == 1
+    values = tables["summary"].set_index(["model", "estimate", "metric"])
+    assert untested["difference"] == pytest.approx(
+        values.at[("usfmae", "mean of folds", "auc"), "value"]
+        - values.at[("resnet18", "mean of folds", "auc"), "value"]
+    )
+    row = values.loc[("usfmae", "mean of folds", "auc")]
+    assert np.isnan(row["lower"]) and row["interval"] == "none: one fold has no spread between folds"
+    assert comparisons.loc["subject-cluster bootstrap, pooled", "p"] < 1
+
+
+def test_a_missing_reference_leaves_a_reason_for_each_model() -> None:
+    tables = tables_of(predictions_of({"resnet18": 0.5, "vit": 0.5}, CLASSES, holdout=0))
+    comparisons = tables["comparisons"]
+    assert comparisons["model_b"].tolist() == ["resnet18", "vit"] and comparisons["p"].isna().all()
+    assert (comparisons["note"] == f"The reference usfmae was {NOT_RUN}.").all()
+    assert list(comparisons.columns) == COMPARISON_COLUMNS
+    assert set(tables["summary"]["role"]) == {"test"}
+
+
+def test_a_model_that_was_not_run_is_named_in_the_tables_and_changes_no_other_row() -> None:
+    predictions = predictions_of({"usfmae": 2.0, "resnet18": 0.5}, CLASSES)
+    without, tables = tables_of(predictions), tables_of(predictions, models=["usfmae", "sam", "resnet18"])
+    for name in ("summary", "comparisons"):
+        known = tables[name][: len(without[name])]
+        pd.testing.assert_frame_equal(known, without[name], check_dtype=False)
+    (row,) = tables["summary"][len(without["summary"]) :].to_dict("records")
+    assert row["model"] == "sam" and row["interval"] == NOT_RUN and np.isnan(row["value"])
+    (row,) = tables["comparisons"][len(without["comparisons"]) :].to_dict("records")
+    assert row["model_b"] == "sam" and row["note"] == f"The model sam was {NOT_RUN}."
+    whole = tables_of(predictions, models=["resnet18", "usfmae"])
+    pd.testing.assert_frame_equal(whole["summary"], without["summary"])
+
+
+def test_what_cannot_be_tested_has_no_p() -> None:
+    found = not_compared("none", "reason")
+    assert np.isnan(found.p) and np.isnan(found.difference) and (found.n_pairs, found.note) == (0, "reason")

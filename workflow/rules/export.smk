@@ -1,0 +1,59 @@
+# The explained fold of each task and model as a folder that travels; not part of `all`.
+STAGE_VERSION |= dict(export=1)
+EXPORTED = "MLmodel README.md model.safetensors features.safetensors model.onnx model.json".split()
+EXPORTED += "preprocessing.json labels.json decision.json run.json".split()
+
+
+def export_files(settings):
+    study = settings.study
+    folders = [f"results/export/{task}/{model}" for task in study.tasks for model in study.explain.models]
+    return below(folders, EXPORTED)
+
+
+def card_facts(settings, task, model):
+    """What the model card says in words: a correction makes the card, and with it the export, stale."""
+    datasets = {name: settings.datasets[name] for name in settings.tasks[task].datasets}
+    licences = {name: [entry.title, *entry.licence.model_dump().values()] for name, entry in datasets.items()}
+    return [settings.tasks[task].title, settings.tasks[task].notes, settings.models[model].title, licences]
+
+
+localrules:
+    export,
+
+
+rule export:
+    input:
+        lambda w: export_files(at_hand(settings)),
+    message:
+        "The explained models are in results/export"
+
+
+rule export_model:
+    input:
+        weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
+        predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
+        record=lambda w: f"{explained_run(settings, w.task, w.model)}/run.json",
+        folds="results/finetune/{task}/folds.parquet",
+        frames=lambda w: task_frames(settings, w.task),
+        summary="results/statistics/{task}/summary.csv",
+    output:
+        expand("results/export/{{task}}/{{model}}/{name}", name=EXPORTED),
+    log:
+        "logs/export/{task}/{model}.log",
+    benchmark:
+        "logs/export/{task}/{model}.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        model=lambda w: settings.models[w.model].effective(),
+        encoder=lambda w: encoder_shape(settings, w.model),
+        facts=lambda w: card_facts(settings, w.task, w.model),
+        version=STAGE_VERSION["export"],
+    message:
+        "Exporting {wildcards.model} of {wildcards.task}"
+    script:
+        "../scripts/export_model.py"

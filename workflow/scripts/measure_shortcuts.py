@@ -1,0 +1,39 @@
+"""Door to `usfmae.explain.shortcuts`."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from usfmae.explain.shortcuts import COLUMNS, shortcuts
+from usfmae.progress import logged
+from usfmae.record import write_table
+from usfmae.settings import settings_from
+
+with logged(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
+    settings = settings_from(snakemake.config)
+    task = settings.tasks[snakemake.wildcards.task]
+    runs: dict[str, list[Path]] = {}  # of each model
+    for run in dict.fromkeys(Path(path).parent for path in snakemake.input.runs):
+        runs.setdefault(run.parents[3].name, []).append(run)
+    tables = []
+    for name, folders in runs.items():
+        protocol = settings.recipes.finetune[settings.recipe_of(name)].protocol
+        if protocol in ("knn", "attentive_probe"):
+            note = f"not tested: {protocol} keeps what reads cached features, not a network"
+            tables.append(pd.DataFrame([{"model": name, "note": note}], columns=COLUMNS))
+            continue
+        tables.append(
+            shortcuts(
+                name,
+                task,
+                settings.models[name],
+                settings.encoder_of(name),
+                corpus=Path("results/corpus") / task.corpus,
+                runs=folders,
+                resamples=settings.statistics.resamples,
+                seed=settings.statistics.seed,
+            )
+        )
+    write_table(snakemake.output[0], pd.concat(tables, ignore_index=True))
