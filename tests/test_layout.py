@@ -45,6 +45,23 @@ def test_a_row_names_its_frame_by_path_by_file_name_or_by_stem(tmp_path: Path, n
     assert source == Source("a/scan 1.png", subject="P7", label="gutartig")
 
 
+def test_a_copy_without_the_outer_folders_still_fits_its_table(tmp_path: Path) -> None:
+    """MMOTU-2D as it is passed on: the table says OTU_2D/8_layers/…, the files begin below that."""
+    rows = ["OTU/8/cyst/1.png,P1,cyst", "OTU/8/normal/1.png,P2,normal", "OTU/8/normal/2.png,P3,normal"]
+    files = {"cyst/1.png": "", "normal/1.png": "", "1.png": ""}
+    table = "\n".join(["Bild,Patientin,Befund", *rows])
+    found = by_path(release(tmp_path, files | {"patients.csv": table}), table=TABLE)
+    assert (found["cyst/1.png"].label, found["normal/1.png"].label) == ("cyst", "normal")
+    assert found["1.png"].label is None, "two rows end so: neither is meant"
+    assert [path for path, source in found.items() if not source.exists] == ["OTU/8/normal/2.png"]
+
+
+def test_a_file_that_only_ends_like_a_row_does_not_take_it_from_its_own_file(tmp_path: Path) -> None:
+    table = "Bild,Patientin,Befund\na/1.png,P1,cyst\n"
+    found = by_path(release(tmp_path, {"a/1.png": "", "1.png": "", "patients.csv": table}), table=TABLE)
+    assert (found["a/1.png"].label, found["1.png"].label) == ("cyst", None)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "byte order mark"])
 def test_a_table_as_a_spreadsheet_saves_it_is_understood(tmp_path: Path, separator: str, start: str) -> None:

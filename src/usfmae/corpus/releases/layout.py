@@ -60,8 +60,11 @@ def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
     masks = {path.casefold(): path for path in files}
     seen: dict[str, str] = {}
     found = []
+    told = {path: row for path in holds_frames if (row := _row_of(path, by_name))}
+    named = {row.frame for row in told.values()}
+    by_end = _by_end([row for row in rows if row.frame not in named])
     for path in holds_frames:
-        row_of_path = _row_of(path, by_name)
+        row_of_path = told.get(path) or by_end.get(path.casefold())
         if row_of_path is not None:
             first = seen.setdefault(row_of_path.frame, path)
             if first != path:
@@ -115,6 +118,18 @@ def _row_of(path: str, rows: dict[str, Row]) -> Row | None:
             if row is not None:
                 return row
     return None
+
+
+def _by_end(rows: list[Row]) -> dict[str, Row]:
+    """The rows by each end of their frame's path, in lower case, where no other row's path ends so: a copy of
+    a release often lies without its outer folders."""
+    found: dict[str, Row | None] = {}
+    for row in rows:
+        parts = row.frame.casefold().split("/")
+        for start in range(1, len(parts)):
+            end = "/".join(parts[start:])
+            found[end] = None if end in found else row
+    return {end: row for end, row in found.items() if row is not None}
 
 
 def _source(
