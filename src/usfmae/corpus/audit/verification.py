@@ -88,7 +88,8 @@ def prepare(frame: np.ndarray) -> Picture:
     )  # as strong everywhere, whatever the gain
     wide = frame.shape[0] * 6 / THUMBNAIL
     outline = frame - cv2.blur(frame, (int(wide) * 2 + 1,) * 2)
-    spread = np.sqrt(cv2.blur(outline * outline, (int(wide) * 2 + 1,) * 2))
+    variance = cv2.blur(outline * outline, (int(wide) * 2 + 1,) * 2)
+    spread = np.sqrt(np.maximum(variance, 0))  # running sums end a little below 0 where all is black
     return Picture(np.clip(outline / (spread + 8), -1.5, 1.5), np.clip(detail, -2, 2) * inside, inside)
 
 
