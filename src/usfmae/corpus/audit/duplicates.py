@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 
 import cv2
@@ -78,9 +77,6 @@ def crop_reader(
     datasets, rows = table["dataset"].map(order).to_numpy(), table["row"].to_numpy()
     side = min(SIDE, *(array.shape[1] for array in frames))  # one for all: corpora may differ in size
     boxes = table["crop"].str.split(",", expand=True).astype(int).to_numpy() if len(table) else None
-    for array in frames:
-        if isinstance(array.base, mmap.mmap):  # else Linux reads up to 8 MB ahead of each frame looked at
-            array.base.madvise(mmap.MADV_RANDOM)
 
     def read(row: int) -> np.ndarray:
         frame = frames[datasets[row]][rows[row]]
