@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from usfmae.progress import progress
 
 #: Side at which frames are compared, in pixels; smaller frames are compared at their own.
 SIDE = 128
+#: Frames after which those that were read are given back.
+FORGET = 4096
 
 
 class Crops:
@@ -55,8 +58,16 @@ class Crops:
         kept.
         """
         with tempfile.TemporaryFile() as file:
-            for row in progress(rows, description="reading frames", unit="frame"):
+            for number, row in enumerate(progress(rows, description="reading frames", unit="frame")):
                 file.write(np.ascontiguousarray(self[row]).data)
+                if number % FORGET == 0:
+                    self._forget()
             file.flush()
             shape = (len(rows), self.side, self.side)
             yield np.memmap(file, np.uint8, "r", shape=shape) if len(rows) else np.empty(shape, np.uint8)
+
+    def _forget(self) -> None:
+        """Gives mapped frames back: they would count as this process's memory until the end."""
+        for array in self.frames:
+            if isinstance(array.base, mmap.mmap):
+                array.base.madvise(mmap.MADV_DONTNEED)
