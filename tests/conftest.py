@@ -74,7 +74,7 @@ def kidneys(tmp_path_factory: pytest.TempPathFactory) -> Curated:
 
 
 #: The files that take longest. They begin first, so that two processes end at about the same time.
-LONGEST = ("test_workflow", "test_own_data", "test_miniatures", "test_launch")
+LONGEST = ("test_workflow", "test_own_data", "test_launch", "test_openus46_workflow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -55,6 +55,10 @@ def test_every_task_and_model_is_named_and_escaped(page: str) -> None:
     assert "Angles &amp; depths differ." in page and "<frames>" not in page
 
 
+def test_the_duplicates_say_what_was_asked_of_frames_of_this_size(page: str) -> None:
+    assert "correlates at least 0.75 after alignment" in page  # at 32 px; 0.5 from 128 px on
+
+
 def test_simulated_data_are_called_simulated(page: str) -> None:
     assert "This study contains simulated data." in page
     assert "Simulated kidneys, Simulated necks" in page

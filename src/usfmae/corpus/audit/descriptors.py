@@ -23,7 +23,8 @@ WINDOWS = (
     ((0.1, 0.9), (0.1, 0.9)),
 )
 #: Numbers in a descriptor; the slowest waves come first. With 128, the finest are of structure that no longer
-#: lies in place once a copy was cropped by a few per cent: among 370,000 simulated frames, 5 % fewer crops.
+#: lies in place once a copy was cropped by a few per cent: of 150 crops among 370,000 simulated frames, 92 %
+#: had their original among the four nearest, with 80 it was 99 %.
 LENGTH = 80
 #: Thumbnails that the principal directions are fitted on.
 SAMPLE = 4000

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable
-
-import cv2
 import numpy as np
 import pandas as pd
 
 from usfmae.corpus.audit.candidates import alike, by_descriptor, by_embedding, by_hash, unordered
+from usfmae.corpus.audit.crops import Crops
 from usfmae.corpus.audit.descriptors import oriented_hashes
-from usfmae.corpus.audit.verification import SIDE, least_correlation, verify
+from usfmae.corpus.audit.verification import least_correlation, verify
 from usfmae.settings.study import Duplicates
 
 PAIR_COLUMNS = {
@@ -62,39 +59,11 @@ def find_pairs(
         if embeddings is not None:
             near.append(by_embedding(embeddings, subjects))
         searched = unordered(pd.concat(near, ignore_index=True))
-        compared = verify(searched, thumbnails, crop_reader(table, frames, letterboxed=letterboxed))
+        compared = verify(searched, thumbnails, Crops(table, frames, letterboxed=letterboxed))
         least = least_correlation(settings.correlation, min(array.shape[1] for array in frames))
         found.append(compared[compared["correlation"] >= least])
     pairs = unordered(pd.concat(found, ignore_index=True))
     return _described(pairs, table, subjects, hashes)
-
-
-def crop_reader(
-    table: pd.DataFrame, frames: list[np.ndarray], *, letterboxed: bool
-) -> Callable[[int], np.ndarray]:
-    """A function that reads the crop of a table's row from its frame, in grey and squashed to a square of at
-    most 128 pixels, the same for all: uint8 (S, S)."""
-    order = {name: index for index, name in enumerate(dict.fromkeys(table["dataset"]))}
-    datasets, rows = table["dataset"].map(order).to_numpy(), table["row"].to_numpy()
-    side = min(SIDE, *(array.shape[1] for array in frames))  # one for all: corpora may differ in size
-    boxes = table["crop"].str.split(",", expand=True).astype(int).to_numpy() if len(table) else None
-    for array in frames:
-        if isinstance(array.base, mmap.mmap):  # else Linux reads up to 8 MB ahead of each frame looked at
-            array.base.madvise(mmap.MADV_RANDOM)
-
-    def read(row: int) -> np.ndarray:
-        frame = frames[datasets[row]][rows[row]]
-        if letterboxed and boxes is not None:
-            top, left, bottom, right = boxes[row]
-            height, width = bottom - top, right - left
-            long, size = max(height, width), len(frame)
-            high, wide = max(1, round(height * size / long)), max(1, round(width * size / long))
-            up, aside = (size - high) // 2, (size - wide) // 2
-            frame = frame[up : up + high, aside : aside + wide]
-        grey = frame.mean(axis=-1).astype(np.uint8) if frame.ndim == 3 else frame
-        return np.asarray(cv2.resize(np.ascontiguousarray(grey), (side, side), interpolation=cv2.INTER_AREA))
-
-    return read
 
 
 def _equal(digests: pd.Series) -> pd.DataFrame:

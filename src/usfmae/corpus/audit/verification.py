@@ -3,30 +3,29 @@
 Two frames of one scanner share their outline and their brightness over depth, whatever they show; speckle and
 fine structure they share only where they are the same picture. Fine structure agrees only after alignment to
 less than a pixel. What is cheap comes first: the thumbnails, after three steps of alignment and after eight;
-then the frames.
+then the frames, read in the order in which they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from usfmae.corpus.audit.alignment import aligned, at_side, start
+from usfmae.corpus.audit.crops import SIDE, Crops
 from usfmae.corpus.audit.descriptors import normalised, oriented
 from usfmae.corpus.curation.cleaning import BLACK
 from usfmae.corpus.curation.fingerprints import THUMBNAIL
 from usfmae.progress import progress
 from usfmae.record import cores
 
-#: Side at which frames are compared, in pixels; smaller frames are compared at their own.
-SIDE = 128
 #: Least correlation of two thumbnails after the first steps of their alignment. Of planted copies of real
 #: frames all reach it; of other candidates half, among simulated frames a fifth.
 GLANCE = 0.7
@@ -41,6 +40,8 @@ SHARED = 0.5
 MEMORY = 1024
 #: Candidates handed to a thread at once.
 CHUNK = 256
+
+T = TypeVar("T")
 
 
 class Match(NamedTuple):
@@ -88,76 +89,92 @@ def prepare(frame: np.ndarray) -> Picture:
     )  # as strong everywhere, whatever the gain
     wide = frame.shape[0] * 6 / THUMBNAIL
     outline = frame - cv2.blur(frame, (int(wide) * 2 + 1,) * 2)
-    spread = np.sqrt(cv2.blur(outline * outline, (int(wide) * 2 + 1,) * 2))
+    variance = cv2.blur(outline * outline, (int(wide) * 2 + 1,) * 2)
+    spread = np.sqrt(np.maximum(variance, 0))  # running sums end a little below 0 where all is black
     return Picture(np.clip(outline / (spread + 8), -1.5, 1.5), np.clip(detail, -2, 2) * inside, inside)
 
 
-def verify(
-    candidates: pd.DataFrame, thumbnails: np.ndarray, read: Callable[[int], np.ndarray]
-) -> pd.DataFrame:
-    """`candidates` with the columns of `Match`. `read` gives a frame's crop as uint8 (S, S), by row number;
-    only the frames of pairs whose thumbnails agree are read."""
+def verify(candidates: pd.DataFrame, thumbnails: np.ndarray, crops: Crops) -> pd.DataFrame:
+    """`candidates` with the columns of `Match`. Only the crops of pairs whose thumbnails agree are read."""
+    candidates = candidates.sort_values(["fixed", "moving"], ignore_index=True)  # near in one, near in both
+    pairs = candidates[["moving", "fixed", "orientation", "window"]]
+    rows = pairs.to_numpy()
 
-    @lru_cache(MEMORY)
-    def prepared(row: int) -> Picture:
-        return prepare(read(row))
-
-    def pictures(moving: int, fixed: int) -> tuple[Picture, Picture]:
-        return prepared(moving), prepared(fixed)
-
-    def matches(chunk: pd.DataFrame) -> list[Match]:
-        rows = chunk[["moving", "fixed", "orientation", "window"]].to_numpy()
-        moving, fixed = (normalised(thumbnails[rows[:, side]]) for side in (0, 1))  # (chunk, 32, 32)
+    def outlines(chunk: slice) -> list[tuple[float, np.ndarray | None]]:
+        moving, fixed = (normalised(thumbnails[rows[chunk, end]]) for end in (0, 1))  # (chunk, 32, 32)
         return [
-            compare(moving[i], fixed[i], orientation, window, partial(pictures, a, b))
-            for i, (a, b, orientation, window) in enumerate(rows)
+            outline_match(*each) for each in zip(moving, fixed, rows[chunk, 2], rows[chunk, 3], strict=True)
         ]
 
-    candidates = candidates.sort_values(["fixed", "moving"], ignore_index=True)  # frames are read in order
-    chunks = [candidates[start : start + CHUNK] for start in range(0, len(candidates), CHUNK)]
     cv2.setNumThreads(1)
     with ThreadPoolExecutor(cores()) as pool:
-        done: Iterator[list[Match]] = pool.map(matches, chunks)
-        found = [
-            match
-            for part in progress(done, total=len(chunks), description="comparing frames", unit="batch")
-            for match in part
-        ]
-    columns = pd.DataFrame(found, columns=list(Match._fields), index=candidates.index, dtype=float)
-    return candidates[["moving", "fixed", "orientation", "window"]].join(columns)
+        found = _in_chunks(pool, outlines, len(rows), "comparing outlines")
+        matches = [NO_MATCH._replace(distance=1 - correlation) for correlation, _ in found]
+        motions = {pair: motion for pair, (_, motion) in enumerate(found) if motion is not None}
+        agreeing = np.array(list(motions), dtype=int)
+        needed = np.unique(rows[agreeing, :2])
+        with crops.gathered(needed) as pictures:
+
+            @lru_cache(MEMORY)
+            def prepared(row: int) -> Picture:
+                return prepare(pictures[np.searchsorted(needed, row)])
+
+            def details(chunk: slice) -> list[tuple[float, float]]:
+                return [
+                    detail_match(
+                        prepared(rows[pair, 0]), prepared(rows[pair, 1]), rows[pair, 2], motions[pair]
+                    )
+                    for pair in agreeing[chunk]
+                ]
+
+            compared = _in_chunks(pool, details, len(agreeing), "comparing frames")
+    for pair, (correlation, scale) in zip(agreeing, compared, strict=True):
+        matches[pair] = matches[pair]._replace(correlation=correlation, scale=scale)
+    columns = pd.DataFrame(matches, columns=list(Match._fields), index=candidates.index, dtype=float)
+    return pairs.join(columns)
 
 
-def compare(
-    moving: np.ndarray,
-    fixed: np.ndarray,
-    orientation: int,
-    window: int,
-    pictures: Callable[[], tuple[Picture, Picture]],
-) -> Match:
-    """Compares two normalised thumbnails (32, 32) and, where they agree, what `pictures` gives of both."""
+def _in_chunks(
+    pool: ThreadPoolExecutor, work: Callable[[slice], list[T]], count: int, description: str
+) -> list[T]:
+    """What `work` gives for items 0 to `count` - 1, a chunk a thread, under a progress bar."""
+    chunks = [slice(begin, begin + CHUNK) for begin in range(0, count, CHUNK)]
+    done = progress(pool.map(work, chunks), total=len(chunks), description=description, unit="batch")
+    return [item for part in done for item in part]
+
+
+def outline_match(
+    moving: np.ndarray, fixed: np.ndarray, orientation: int, window: int
+) -> tuple[float, np.ndarray | None]:
+    """Correlation of two normalised thumbnails (32, 32) once they are aligned, and the motion (2, 3) from
+    `fixed` to `moving`: None where they do not agree."""
     turned = np.ascontiguousarray(oriented(moving, orientation))
     outline, motion = aligned(fixed, turned, start(window), iterations=3, blur=3)
     if outline >= GLANCE:
         outline, motion = aligned(fixed, turned, motion, iterations=5, blur=3)
-    if outline < OUTLINE or _stretched(motion):
-        return NO_MATCH._replace(distance=1 - outline)
-    moving_picture, fixed_picture = pictures()
-    moving_picture = moving_picture.oriented(orientation)
-    side = len(fixed_picture.detail)
+    return outline, None if outline < OUTLINE or _stretched(motion) else motion
+
+
+def detail_match(
+    moving: Picture, fixed: Picture, orientation: int, motion: np.ndarray
+) -> tuple[float, float]:
+    """Correlation and scale, as in `Match`, of two pictures whose thumbnails agree after `motion`."""
+    moving = moving.oriented(orientation)
+    side = len(fixed.detail)
     motion = at_side(motion, side)
-    motion = aligned(fixed_picture.outline, moving_picture.outline, motion, iterations=8, blur=5)[1]
+    motion = aligned(fixed.outline, moving.outline, motion, iterations=8, blur=5)[1]
     detail, inside = (
         cv2.warpAffine(part, motion, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        for part in (moving_picture.detail, moving_picture.inside)
+        for part in (moving.detail, moving.inside)
     )
-    shared = (inside > 0.99) & (fixed_picture.inside > 0)
-    least = min(float((inside > 0.99).sum()), float(fixed_picture.inside.sum()))
+    shared = (inside > 0.99) & (fixed.inside > 0)
+    least = min(float((inside > 0.99).sum()), float(fixed.inside.sum()))
     if shared.sum() < max(SHARED * least, 64):
-        return NO_MATCH._replace(distance=1 - outline)
-    a, b = detail[shared], fixed_picture.detail[shared]
+        return NO_MATCH.correlation, NO_MATCH.scale
+    a, b = detail[shared], fixed.detail[shared]
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     scale = float(np.sqrt(abs(np.linalg.det(motion[:, :2]))))
-    return Match(1 - outline, float((a * b).sum()) / norm if norm else 0.0, 1 / scale)
+    return float((a * b).sum()) / norm if norm else 0.0, 1 / scale
 
 
 def _stretched(motion: np.ndarray) -> bool:

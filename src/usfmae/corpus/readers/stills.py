@@ -20,12 +20,15 @@ from usfmae.corpus.readers.common import (
     value_range,
 )
 
-Image.init()  # all formats at once, before processes are forked that would each do it again
+#: What Pillow may take a file for. It knows many more formats, and asks all of them for each file.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
+
+Image.init()  # at once, before processes are forked that would each do it again
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Frame]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             count = getattr(image, "n_frames", 1)
             for index in sampled(count, options.sampling):
                 image.seek(index)

@@ -60,7 +60,7 @@ def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
     masks = {path.casefold(): path for path in files}
     seen: dict[str, str] = {}
     found = []
-    told = {path: row for path in holds_frames if (row := _row_of(path, by_name))}
+    told = {path: found_row for path in holds_frames if (found_row := _row_of(path, by_name))}
     named = {row.frame for row in told.values()}
     by_end = _by_end([row for row in rows if row.frame not in named])
     for path in holds_frames:
