@@ -7,93 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fake_statistics import fewer_labels, no_lesion
+from fake_statistics import by_device, fewer_labels, no_lesion
+from fake_study import FOLDS, SIDE, TASKS, study
 
 from usfmae.evaluation.tables import statistics_tables
 from usfmae.record import write_json, write_table
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
 from usfmae.report.page import write_report
 from usfmae.report.panels import scorecam_panels
-from usfmae.settings import Settings, settings_from
+from usfmae.settings import Settings
 from usfmae.settings.pretraining import Grid
 from usfmae.training.grid import choose
 
-SIDE, FOLDS = 32, 4
-KIDNEY, NECK = ["normal", "dilation", "dysplastic"], ["normal", "hygroma"]
-TASKS = {"kidney": KIDNEY, "neck": NECK}
 SKILL = {"usfmae": 1.6, "vit_scratch": 1.2, "resnet18": 0.9}
-
-
-def study() -> Settings:
-    def dataset(title: str, anatomy: str) -> dict[str, Any]:
-        return {
-            "title": title,
-            "anatomy": anatomy,
-            "access": {"host": "simulated", "anatomy": anatomy, "subjects": {"normal": 5}},
-            "licence": {"name": "CC0-1.0", "use": "open", "redistribution": True},
-            "citation": f"The simulator of this project, {anatomy}.",
-        }
-
-    def task(name: str, split: dict[str, Any]) -> dict[str, Any]:
-        classes = TASKS[name]
-        return {
-            "title": f"{name.capitalize()} <frames>",
-            "corpus": "demo",
-            "datasets": [name],
-            "classes": {each: [each] for each in classes},
-            "positive": "hygroma" if name == "neck" else None,
-            "split": {"kind": "grouped", "folds": FOLDS, **split},
-            "notes": "Angles & depths differ." if name == "neck" else "",
-        }
-
-    training = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001}
-    vit = {"encoder": "tiny"}
-    merged = {
-        "study": {
-            "title": "A study made for a test",
-            "pretrain": ["mae"],
-            "tasks": ["kidney", "neck"],
-            "models": ["usfmae", "vit_scratch", "resnet18", "imagenet"],
-            "reference": "usfmae",
-            "recipe": "standard",
-            "fractions": [0.25, 1.0],
-            "shortcuts": True,
-            "explain": {"recipe": "scorecam", "models": ["usfmae", "imagenet"]},
-        },
-        "corpora": {"demo": {"datasets": ["kidney", "neck", "scans"], "size": SIDE}},
-        "datasets": {
-            "kidney": dataset("Simulated kidneys", "kidney"),
-            "neck": dataset("Simulated necks", "neck"),
-            "scans": dataset("DICOM samples", "breast")
-            | {"access": {"host": "package", "package": "pydicom", "folder": "data"}},
-        },
-        "encoders": {"tiny": {"width": 64, "depth": 2, "heads": 2, "patch_size": 8}},
-        "models": {
-            "usfmae": vit | {"title": "USF-MAE (demo)", "weights": "pretrain", "pretrain": "mae"},
-            "vit_scratch": vit | {"title": "ViT from scratch"},
-            "resnet18": {"title": "ResNet-18 from scratch", "timm": "resnet18"},
-            "imagenet": {"title": "DenseNet-169 from scratch", "timm": "densenet169"},
-        },
-        "recipes": {
-            "pretrain": {
-                "mae": {
-                    "title": "MAE, demo",
-                    "encoder": "tiny",
-                    "corpus": "demo",
-                    "decoder_width": 32,
-                    "decoder_depth": 1,
-                    "decoder_heads": 1,
-                    "grid": {"learning_rate": [0.001, 0.002], "weight_decay": [0.05], "folds": 2},
-                    "training": training,
-                }
-            },
-            "finetune": {"standard": {"title": "All weights", "training": training}},
-            "explain": {"scorecam": {"title": "Score-CAM"}},
-        },
-        "tasks": {"kidney": task("kidney", {"holdout": 0.25}), "neck": task("neck", {})},
-        "statistics": {"resamples": 100},
-    }
-    return settings_from(merged, [])
 
 
 def fill(results: Path) -> None:
@@ -129,6 +55,8 @@ def fill(results: Path) -> None:
             "label_efficiency": fewer_labels(found["summary"]),
             "shortcuts": no_lesion(found["summary"]),
         }
+        if task.subgroup:
+            found["subgroups"] = by_device(predictions, task)
         for each, table in found.items():
             ending = "parquet" if each == "roc" else "csv"
             write_table(results / "statistics" / name / f"{each}.{ending}", table)

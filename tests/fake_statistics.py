@@ -1,4 +1,4 @@
-"""Tables of a study that has neither run with fewer labels nor without the lesion, made up."""
+"""Tables of a made-up study: with fewer labels, by device, without the lesion."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from usfmae.evaluation.label_efficiency import COLUMNS
+from usfmae.evaluation.subgroups import subgroup_table
+from usfmae.settings.tasks import Task
 
 
 def fewer_labels(summary: pd.DataFrame) -> pd.DataFrame:
@@ -14,6 +16,21 @@ def fewer_labels(summary: pd.DataFrame) -> pd.DataFrame:
     less = found.assign(**{key: found[key] - 0.1 for key in ("value", "lower", "upper")})
     shares = {0.25: less.assign(training_subjects=4.25), 1.0: found.assign(training_subjects=16.0)}
     return pd.concat([table.assign(fraction=share) for share, table in shares.items()])[COLUMNS]
+
+
+def by_device(predictions: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """`subgroups.csv` of two devices, in turn."""
+    ids = predictions["frame_id"].drop_duplicates()
+    devices = pd.Series(np.where(np.arange(len(ids)) // 4 % 2, "GE <new>", "Philips"), index=ids)
+    return subgroup_table(
+        predictions,
+        devices,
+        classes=list(task.classes),
+        positive=task.positive,
+        primary=task.metric,
+        resamples=100,
+        seed=0,
+    )
 
 
 def no_lesion(summary: pd.DataFrame) -> pd.DataFrame:

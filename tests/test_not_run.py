@@ -1,4 +1,4 @@
-"""What starts from published weights that cannot be had is not run; everything else is, in one command."""
+"""What needs weights or releases that cannot be had is not run; everything else is, in one command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import yaml
 
 from tests.workflow import ROOT, planned, snakemake
 from usfmae.models.mae import MaskedAutoencoder, build_encoder
-from usfmae.models.weights import study_weights, without_missing
 from usfmae.settings import Settings, load
+from usfmae.settings.at_hand import study_weights, without_missing
 from usfmae.settings.load import FILES
+from usfmae.settings.pretraining import LeaveOut
 
 CONFIG = [ROOT / f"config/{name}.yaml" for name in FILES]
 TINY = ROOT / "tests/data/tiny.yaml"
@@ -29,16 +30,36 @@ RECIPE = {
     "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3},
 }
 URL = "https://weights.example.org/old.pth"
-#: The tiny study of one task, whose reference model and pretraining start from weights that nobody serves.
+#: The tiny study of one task, whose reference model and pretraining start from weights that nobody serves,
+#: and of another, whose images nobody has put there.
 OVERLAY: dict[str, Any] = {
     "study": {
-        "tasks": ["neck"],
+        "tasks": ["neck", "private"],
         "models": ["vit_scratch", "published", "continued"],
         "reference": "published",
         "pretrain": ["continued", "after"],
         "explain": {"recipe": "tiny", "models": ["vit_scratch", "published"]},
     },
-    "corpora": {"demo": {"datasets": ["simulated_neck"]}},
+    "corpora": {"demo": {"datasets": ["simulated_neck", "absent"]}},
+    "datasets": {
+        "absent": {
+            "title": "Absent",
+            "anatomy": "neck",
+            "access": {"host": "folder"},
+            "licence": {"name": "none", "use": "open"},
+            "citation": "None.",
+        }
+    },
+    "tasks": {
+        "private": {
+            "title": "Private",
+            "corpus": "demo",
+            "datasets": ["absent"],
+            "classes": {"a": ["a"], "b": ["b"]},
+            "positive": "b",
+            "split": {"kind": "grouped", "folds": 2},
+        }
+    },
     "checkpoints": {
         "old": {
             "title": "Old",
@@ -93,9 +114,9 @@ def plan(folder: Path, overlay: Path, *words: str) -> dict[str, int]:
 
 def test_a_fresh_clone_plans_everything_as_weights_can_be_fetched(overlay: Path, tmp_path: Path) -> None:
     jobs = plan(tmp_path, overlay)
-    wanted = {"fetch_weights": 1, "pretrain_fold": 2, "pretrain_encoder": 2, "finetune_fold": 6}
+    wanted = {"fetch_weights": 1, "pretrain_fold": 2, "pretrain_encoder": 2, "finetune_fold": 12}
     assert {name: jobs.get(name) for name in wanted} == wanted
-    assert jobs["explain_model"] == 2
+    assert jobs["explain_model"] == 4
 
 
 def test_without_a_network_the_others_are_run_and_their_statistics_made(study: Path) -> None:
@@ -111,6 +132,7 @@ def test_without_a_network_the_others_are_run_and_their_statistics_made(study: P
         "vit_scratch"
     ]
     assert not (study / "results/pretrain").exists()
+    assert not (study / "results/finetune/private").exists()  # no image of it was here
 
 
 def test_what_was_not_run_is_in_no_target(study: Path, overlay: Path) -> None:
@@ -152,3 +174,16 @@ def test_a_recipe_is_left_out_with_the_recipe_whose_grid_it_needs(overlay: Path)
 
 def test_nothing_is_left_out_where_all_weights_are_here(overlay: Path) -> None:
     assert without_missing(settings(overlay), set()) == settings(overlay)
+
+
+def test_a_task_is_left_out_with_its_data_and_with_it_the_encoders_that_leave_out_its_folds(
+    overlay: Path,
+) -> None:
+    whole = settings(overlay)
+    leaving = whole.recipes.pretrain["after"].model_copy(
+        update={"leave_out": LeaveOut(task="private", fold=0)}
+    )
+    whole.recipes.pretrain["after"] = leaving
+    left = without_missing(whole, (), ["absent"])
+    assert (left.study.tasks, left.study.pretrain) == (["neck"], ["continued"])
+    assert left.study.models == whole.study.models

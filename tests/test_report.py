@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import KIDNEY, SIDE, TASKS, duplicates, fill, study, write, write_corpus
+from fake_results import duplicates, fill, write, write_corpus
+from fake_study import KIDNEY, SIDE, TASKS, study
 from PIL import Image
 
 from usfmae.record import write_table

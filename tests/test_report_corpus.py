@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import KIDNEY, NECK, study, write, write_corpus
+from fake_results import write, write_corpus
+from fake_study import KIDNEY, NECK, study
 
 from usfmae.record import write_table
 from usfmae.settings import Settings, settings_from

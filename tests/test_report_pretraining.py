@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import fill, history, study, write
+from fake_results import fill, history, write
+from fake_study import study
 from PIL import Image
 
 from usfmae.record import write_table

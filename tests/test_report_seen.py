@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_results import study, write
+from fake_results import write
+from fake_study import study
 
 from usfmae.corpus.audit.seen import SEEN_COLUMNS
 from usfmae.record import write_table

@@ -154,7 +154,7 @@ def test_the_slurm_profile_plans_from_a_clean_clone(tmp_path: Path) -> None:
     jobs = planned(done.stdout + done.stderr)
     assert jobs["fetch_dataset"] == 46  # the study of the papers, which the profile names
     assert jobs["curate_dataset"] == 2 * 46
-    assert jobs["finetune_fold"] == 4 * 5
+    assert jobs["finetune_fold"] == 5 * (4 * 5 + 2) * 17  # shares of the subjects, folds of the tasks, models
 
 
 def clone_of_the_project(folder: Path) -> Path:

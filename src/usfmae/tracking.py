@@ -29,9 +29,9 @@ from usfmae.tracking_content import (
 )
 from usfmae.tracking_store import Artifact, Store, locked
 
-STAGES = ("corpus", "pretrain", "finetune", "statistics", "explain")
+STAGES = ("corpus", "pretrain", "features", "finetune", "statistics", "explain", "export")
 #: Stages with an experiment a task; any other has one experiment.
-BY_TASK = ("finetune", "statistics", "explain")
+BY_TASK = ("features", "finetune", "statistics", "explain", "export")
 #: Files above this size, weights and arrays enter the store by path and sha256, not by copy.
 LARGEST_COPY = 50_000_000  # bytes
 #: Part of each digest: raise it when other names or values are written, and every run is written anew.

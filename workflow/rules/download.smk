@@ -16,7 +16,8 @@ onstart:
         print(space_text(wanted, Path("resources")), flush=True)
 
 
-rule fetch_dataset:
+# A checkpoint: which tasks can be run is known when their releases are here, or could not be had.
+checkpoint fetch_dataset:
     output:
         "resources/{dataset}/fetched.json",
     log:

@@ -1,15 +1,4 @@
 # The explained fold of each task and model as a folder that travels; not part of `all`.
-STAGE_VERSION |= dict(export=1)
-EXPORTED = "MLmodel README.md model.safetensors features.safetensors model.onnx model.json".split()
-EXPORTED += "preprocessing.json labels.json decision.json run.json".split()
-
-
-def export_files(settings):
-    study = settings.study
-    folders = [f"results/export/{task}/{model}" for task in study.tasks for model in study.explain.models]
-    return below(folders, EXPORTED)
-
-
 def card_facts(settings, task, model):
     """What the model card says in words: a correction makes the card, and with it the export, stale."""
     datasets = {name: settings.datasets[name] for name in settings.tasks[task].datasets}
@@ -23,7 +12,7 @@ localrules:
 
 rule export:
     input:
-        lambda w: export_files(at_hand(settings)),
+        export_files(settings),
     message:
         "The explained models are in results/export"
 

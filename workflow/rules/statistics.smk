@@ -50,15 +50,45 @@ rule measure_label_efficiency:
 
 
 rule label_efficiency:
-    localrule: True
     input:
         label_efficiency_files(settings),
+    localrule: True
     message:
         (
             "The results at each share of the training subjects are in results/statistics"
             if len(study.fractions) > 1
             else "study.fractions names one share alone: there is nothing to compare"
         )
+
+
+# The same predictions, by device or whatever else the release's table tells of a frame.
+rule measure_subgroups:
+    input:
+        predictions=lambda w: [f"{run}/predictions.parquet" for run in main_runs(settings, w.task)],
+        frames=lambda w: curated_files(
+            settings.tasks[w.task].corpus, settings.tasks[w.task].datasets, ["frames.parquet"]
+        ),
+        fetched=lambda w: [f"resources/{dataset}/fetched.json" for dataset in settings.tasks[w.task].datasets],
+    output:
+        "results/statistics/{task}/subgroups.csv",
+    log:
+        "logs/statistics/{task}_subgroups.log",
+    benchmark:
+        "logs/statistics/{task}_subgroups.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        subgroup=lambda w: settings.tasks[w.task].subgroup,
+        statistics=settings.statistics.effective(),
+        version=STAGE_VERSION["statistics"],
+    message:
+        "Results by subgroup on {wildcards.task}"
+    script:
+        "../scripts/measure_subgroups.py"
 
 
 # The trained models again, on frames without the lesion.
@@ -88,9 +118,9 @@ rule measure_shortcuts:
 
 
 rule shortcuts:
-    localrule: True
     input:
         shortcut_files(settings),
+    localrule: True
     message:
         (
             "The results without the lesion are in results/statistics"

@@ -33,12 +33,9 @@ def finetune_files(settings):
     return files
 
 
-STATISTICS += "summary_subjects.csv calibration.csv reliability.csv decisions.csv".split()
-
-
 def statistics_files(settings):
     files = below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
-    files += label_efficiency_files(settings)
+    files += label_efficiency_files(settings) + subgroup_files(settings)
     return files + (shortcut_files(settings) if settings.study.shortcuts else [])
 
 
@@ -46,6 +43,12 @@ def label_efficiency_files(settings):
     """A table a task; none where the study uses one share of the training subjects alone."""
     tasks = settings.study.tasks if len(settings.study.fractions) > 1 else []
     return [f"results/statistics/{task}/label_efficiency.csv" for task in tasks]
+
+
+def subgroup_files(settings):
+    """A table for each task that names a subgroup."""
+    tasks = [task for task in settings.study.tasks if settings.tasks[task].subgroup]
+    return [f"results/statistics/{task}/subgroups.csv" for task in tasks]
 
 
 def shortcut_files(settings):
@@ -67,3 +70,9 @@ def explain_files(settings):
     study = settings.study
     folders = [f"results/explain/{task}/{model}" for task in study.tasks for model in study.explain.models]
     return below(folders, EXPLAINED + PANELS)
+
+
+def export_files(settings):
+    study = settings.study
+    folders = [f"results/export/{task}/{model}" for task in study.tasks for model in study.explain.models]
+    return below(folders, EXPORTED)

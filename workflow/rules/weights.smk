@@ -1,21 +1,33 @@
-# Makes published weights available, and says what is there. What starts from weights that cannot be had is left
-# out of every target, and the report says so: which these are is known once they have been fetched, or could not be.
-from usfmae.models.weights import missing_weights, study_weights, weights_listing, without_missing
+# Makes published weights available, and says what is there. What starts from weights that cannot be had, or needs a
+# release that cannot be had, is left out of every target, and the report says so: which these are is known once they
+# have been fetched, or could not be.
+from usfmae.corpus.download.unavailable import unavailable_datasets
+from usfmae.models.weights import missing_weights, weights_listing
+from usfmae.settings.at_hand import study_weights, without_missing
 
 
 def at_hand(settings):
-    """The settings with the models and recipes of the study whose weights are here. A dry run that comes before
-    the first fetch counts on all of them."""
-    names = study_weights(settings)
+    """The settings with the tasks, models and recipes of the study whose data and weights are here. A dry run that
+    comes before the first fetch counts on all of them."""
+    weights = study_weights(settings)
+    datasets = list(
+        dict.fromkeys(name for task in settings.study.tasks for name in settings.tasks[task].datasets)
+    )
     if workflow.dryrun:
-        names = [name for name in names if Path(*weights_file(name)).exists()]
-    for name in names:
+        weights = [name for name in weights if Path(*weights_file(name)).exists()]
+        datasets = [name for name in datasets if Path("resources", name, "fetched.json").exists()]
+    for name in weights:
         checkpoints.fetch_weights.get(checkpoint=name)
-    return without_missing(settings, missing_weights(Path("resources"), names))
+    for name in datasets:
+        checkpoints.fetch_dataset.get(dataset=name)
+    resources = Path("resources")
+    return without_missing(
+        settings, missing_weights(resources, weights), unavailable_datasets(resources, datasets)
+    )
 
 
 def once_fetched(files):
-    """The function of targets.smk as one that Snakemake calls when the weights have been fetched."""
+    """The function of targets.smk as one that Snakemake calls when weights and releases have been fetched."""
     return lambda settings: lambda wildcards: files(at_hand(settings))
 
 
@@ -23,8 +35,8 @@ def weights_files(settings):
     return [file for name in study_weights(settings) for file in weights_file(name)]
 
 
-pretrain_files, finetune_files, statistics_files, explain_files = map(
-    once_fetched, (pretrain_files, finetune_files, statistics_files, explain_files)
+pretrain_files, finetune_files, statistics_files, explain_files, export_files = map(
+    once_fetched, (pretrain_files, finetune_files, statistics_files, explain_files, export_files)
 )
 
 

@@ -59,6 +59,8 @@ def wilcoxon_folds(a: ArrayLike, b: ArrayLike) -> Comparison:
     least = smallest_p(n)
     if n == 0:
         statistic, p, method = 0.0, 1.0, "none: all differences are zero"
+    elif n == 1:  # both flips are as extreme; scipy asks for two pairs
+        statistic, p, method = 0.0, 1.0, "exact"
     elif not tied and n <= _EXACT_PAIRS:
         statistic, p = stats.wilcoxon(differences, method="exact")
         method = "exact"

@@ -7,12 +7,11 @@ lies the file as downloaded, or put there by a person. Light to import: Snakemak
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from usfmae.corpus.download.fetch import DOWNLOAD, fetch, listing_digest
-from usfmae.settings import Settings
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset, Licence
 from usfmae.settings.models import Checkpoint
@@ -60,40 +59,6 @@ def missing_weights(resources: Path, checkpoints: Iterable[str]) -> dict[str, st
     """
     reasons = {name: _missing(resources / "weights" / name / "fetched.json") for name in checkpoints}
     return {name: reason for name, reason in reasons.items() if reason}
-
-
-def study_weights(settings: Settings) -> list[str]:
-    """Checkpoints that a model or a pretraining recipe of the study starts from, each once."""
-    needed = [_of_model(settings, model) for model in settings.study.models]
-    needed += [_of_recipe(settings, recipe) for recipe in settings.study.pretrain]
-    return list(dict.fromkeys(name for names in needed for name in names))
-
-
-def without_missing(settings: Settings, missing: Collection[str]) -> Settings:
-    """The settings whose study has those models and pretraining recipes that start from no `missing` one."""
-    study = settings.study
-    models = [model for model in study.models if not set(_of_model(settings, model)) & set(missing)]
-    recipes = [recipe for recipe in study.pretrain if not set(_of_recipe(settings, recipe)) & set(missing)]
-    explained = [model for model in study.explain.models if model in models]
-    explain = study.explain.model_copy(update={"models": explained})
-    study = study.model_copy(update={"models": models, "pretrain": recipes, "explain": explain})
-    return settings.model_copy(update={"study": study})
-
-
-def _of_model(settings: Settings, model: str) -> list[str]:
-    """The checkpoint that a model starts from, and those that its encoders' pretraining starts from."""
-    folds = range(max((settings.tasks[task].split.folds for task in settings.study.tasks), default=0))
-    recipes = dict.fromkeys(recipe for fold in folds for recipe in settings.pretrain_of(model, fold))
-    own = settings.models[model].checkpoint
-    return [*([own] if own else []), *(name for recipe in recipes for name in _of_recipe(settings, recipe))]
-
-
-def _of_recipe(settings: Settings, recipe: str) -> list[str]:
-    """The checkpoints that a recipe starts from, and the recipe whose grid chooses its setting."""
-    starts = (
-        settings.recipes.pretrain[name].initial_weights for name in (recipe, settings.grid_of(recipe)) if name
-    )
-    return [name for name in starts if name]
 
 
 def _missing(fetched: Path) -> str | None:

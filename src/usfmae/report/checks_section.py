@@ -67,6 +67,18 @@ def label_efficiency_parts(name: str, table: pd.DataFrame, products: Products, e
     ]
 
 
+def subgroup_parts(name: str, table: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
+    """The primary metric among the frames of one device, say."""
+    task = products.settings.tasks[name]
+    shown = tables_checks.subgroup_table(table, task.metric, list(task.classes), products.titles)
+    caption = (
+        f"{metric_name(task.metric)} by `{task.subgroup}` of the release, with 95 % intervals over the "
+        "group's own subjects; thresholds and models are those of all frames. Groups differ in how common "
+        "the classes are, so no test compares them."
+    )
+    return [exhibits.table(f"{name}_subgroups", shown, caption, {"Group", "On"})]
+
+
 def shortcut_parts(name: str, table: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:
     """The primary metric of the trained models on frames without the lesion."""
     metric = products.settings.tasks[name].metric

@@ -49,7 +49,7 @@ class Products:
         """The task's tables by name, with the study's models only, in its order; empty before the
         statistics stage."""
         found, order = {}, list(self.titles)
-        for file in self._statistics_files():
+        for file in self._statistics_files(task):
             table = self.table("statistics", task, file)
             if table is not None:
                 column = "model_b" if file == "comparisons.csv" else "model"
@@ -59,7 +59,7 @@ class Products:
                 )
         return found
 
-    def _statistics_files(self) -> list[str]:
+    def _statistics_files(self, task: str) -> list[str]:
         """Those that this study asks for: what an earlier one left beside them is passed over."""
         files = [
             "summary.csv",
@@ -70,6 +70,7 @@ class Products:
         ]
         files += ["roc.parquet", "calibration.csv", "reliability.csv"]
         files += ["label_efficiency.csv"] if len(self.study.fractions) > 1 else []
+        files += ["subgroups.csv"] if self.settings.tasks[task].subgroup else []
         return files + (["shortcuts.csv"] if self.study.shortcuts else [])
 
     def finetune_folders(self, task: str, model: str, fraction: float) -> list[Path]:
@@ -88,9 +89,13 @@ class Products:
         return any((folder / "predictions.parquet").exists() for folder in folders)
 
     def histories(self, task: str) -> dict[str, list[pd.DataFrame]]:
-        """`history.parquet` of each model's runs with the most training subjects."""
+        """`history.parquet` of each model's runs with the most training subjects, of models trained by
+        epochs: a linear probe and nearest neighbours have none."""
         found = {}
+        recipes = self.settings.recipes.finetune
         for model in self.titles:
+            if recipes[self.settings.recipe_of(model)].training is None:
+                continue
             folders = self.finetune_folders(task, model, max(self.study.fractions))
             files = [folder / "history.parquet" for folder in folders]
             tables = [pd.read_parquet(file) for file in files if file.exists()]

@@ -38,6 +38,23 @@ def label_efficiency_table(table: pd.DataFrame, titles: dict[str, str]) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def subgroup_table(
+    table: pd.DataFrame, metric: str, classes: list[str], titles: dict[str, str]
+) -> pd.DataFrame:
+    """A row a subgroup and role, a column a model; `NOT_RUN` for one without results."""
+    rows = []
+    primary = table[table["metric"] == metric]
+    for (role, group), found in primary.groupby(["role", "subgroup"], sort=False):
+        first, by_model = found.iloc[0], found.set_index("model")
+        row = {"Group": group, "On": role_name(role)}
+        row |= {f"Frames, {name}": f"{first[f'frames_{name}']:,.0f}" for name in classes}
+        row["Subjects"] = f"{first['n_subjects']:,.0f}"
+        for model, title in titles.items():
+            row[title] = _interval(by_model.loc[model]) if model in by_model.index else NOT_RUN
+        rows.append(row | {"Note": first["note"]})
+    return pd.DataFrame(rows)
+
+
 def shortcut_table(table: pd.DataFrame, metric: str, titles: dict[str, str]) -> pd.DataFrame:
     """A row a model, a column a kind of frame; `Note` says why a model was not tested."""
     found = table[table["metric"] == metric].set_index(["model", "shown"])

@@ -35,6 +35,8 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         results += _folds(name, found["fold_metrics"], summary, products, exhibits)
     if "label_efficiency" in found:
         results += checks_section.label_efficiency_parts(name, found["label_efficiency"], products, exhibits)
+    if "subgroups" in found:
+        results += checks_section.subgroup_parts(name, found["subgroups"], products, exhibits)
     if "shortcuts" in found:
         results += checks_section.shortcut_parts(name, found["shortcuts"], products, exhibits)
     if "summary_subjects" in found:
@@ -55,9 +57,7 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         "unlabelled": facts.get("unlabelled", 0),
         "seen": [] if folds is None else seen_sentences(name, folds, products),
         "leaks": facts.get("leaks", 0),
-        "not_run": [
-            f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
-        ],
+        "not_run": _not_run(name, products),
         "results": results,
         "comparison": _comparison(name, tests, products, exhibits) if len(tests) else [],
         "hypotheses": headline.hypotheses(tests) if len(tests) else [],
@@ -66,6 +66,23 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         ],
         "details": details,
     }
+
+
+def _not_run(name: str, products: Products) -> list[str]:
+    """What of the task has no results, and why."""
+    task = products.settings.tasks[name]
+    found = products.table("corpus", task.corpus, "availability.csv")
+    if found is not None:
+        gone = found[found["dataset"].isin(task.datasets) & (found["status"] == "unavailable")]
+        if len(gone):
+            titles = (products.settings.datasets[each].title for each in gone["dataset"])
+            return [
+                f"not run (data missing): {title}, {why}"
+                for title, why in zip(titles, gone["reason"], strict=True)
+            ]
+    return [
+        f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
+    ]
 
 
 def _summary(name: str, summary: pd.DataFrame, products: Products, exhibits: Exhibits) -> Parts:

@@ -81,6 +81,17 @@ def closed_by_licence(s: Settings) -> Iterator[str]:
             )
 
 
+def without_a_network(s: Settings) -> Iterator[str]:
+    """A sentence for each model to be explained and exported whose protocol leaves no network for it."""
+    for name in s.study.explain.models:
+        protocol = s.recipes.finetune[s.recipe_of(name)].protocol
+        if protocol in ("knn", "attentive_probe"):
+            yield (
+                f"study.explain.models: {name} is fine-tuned by `protocol: {protocol}`, which reads cached "
+                "features and leaves no network to explain or export: take it out of the list"
+            )
+
+
 def pretrained_on_its_test(s: Settings) -> Iterator[str]:
     """A sentence for each task, model and fold whose encoder has seen the fold's test frames."""
     for task_name in s.study.tasks:

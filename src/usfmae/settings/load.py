@@ -11,7 +11,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from usfmae.settings.base import SettingsError, nearest
-from usfmae.settings.checks import broken_references, closed_by_licence, pretrained_on_its_test
+from usfmae.settings.checks import (
+    broken_references,
+    closed_by_licence,
+    pretrained_on_its_test,
+    without_a_network,
+)
 from usfmae.settings.datasets import DatasetsFile
 from usfmae.settings.models import ModelsFile
 from usfmae.settings.recipes import RecipesFile
@@ -50,6 +55,9 @@ def settings_from(merged: dict[str, Any], files: Sequence[Path] = ()) -> Setting
     closed = list(closed_by_licence(settings))
     if closed:
         raise SettingsError("a task uses what its corpus leaves out\n  " + "\n  ".join(closed))
+    unexplained = list(without_a_network(settings))
+    if unexplained:
+        raise SettingsError("a model cannot be explained\n  " + "\n  ".join(unexplained))
     leaks = list(pretrained_on_its_test(settings))
     if leaks:
         raise SettingsError("a model would be pretrained on frames it is tested on\n  " + "\n  ".join(leaks))

@@ -66,7 +66,7 @@ class FinetuneRecipe(Strict):
         trains = self.protocol in ("finetune", "attentive_probe")
         if trains and self.training is None:
             raise ValueError(f"`protocol: {self.protocol}` needs `training`")
-        unread = () if self.protocol == "finetune" else FRAMES_ONLY
+        unread: tuple[str, ...] = () if self.protocol == "finetune" else FRAMES_ONLY
         unread += () if trains else ("training", *EPOCHS_ONLY)
         fields = type(self).model_fields
         if given := [name for name in unread if getattr(self, name) != fields[name].default]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from usfmae.settings.base import Strict, Text
+from usfmae.settings.base import NO_EFFECT, Strict, Text
 
 Metric = Literal[
     "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1_macro", "f1_weighted", "auc"
@@ -83,6 +83,8 @@ class Task(Strict):
     metric: Metric = "auc"
     """The primary metric, declared before any result."""
     split: Annotated[GroupedSplit | OfficialSplit, Field(discriminator="kind")]
+    subgroup: Annotated[str | None, NO_EFFECT] = None
+    """A column of the release's table, for example the device: results are also given for each value."""
     notes: Text = ""
     """Known doubts, printed beside the results."""
 

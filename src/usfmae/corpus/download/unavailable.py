@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 #: Errors of the operating system that mean: no room (EFBIG: a limit on the size of files).
@@ -29,3 +31,11 @@ def too_large(archive: Path, limit: int) -> Unavailable:
         f"{archive.name} unpacks to more than {limit / 1e9:.3g} GB, far more than expected, and was refused "
         "as a decompression bomb: if it is right, correct `unpacked_bytes` in the registry"
     )
+
+
+def unavailable_datasets(resources: Path, datasets: Iterable[str]) -> dict[str, str]:
+    """Dataset → why it could not be had, as its `fetched.json` below `resources` says; without the others."""
+    found = {
+        name: json.loads((resources / name / "fetched.json").read_text(encoding="utf-8")) for name in datasets
+    }
+    return {name: fetched["reason"] for name, fetched in found.items() if fetched["status"] != "available"}

@@ -11,7 +11,7 @@ from usfmae.corpus.releases.patterns import matches, matching
 from usfmae.corpus.releases.tables import LayoutError, Row, read_rows
 from usfmae.settings.datasets import Dataset
 
-__all__ = ["LayoutError", "Source", "missing", "release_files", "sources"]
+__all__ = ["LayoutError", "Source", "column_of", "missing", "release_files", "sources"]
 
 #: Never frames, whatever `include` says.
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xml", ".md")
@@ -75,6 +75,18 @@ def sources(name: str, dataset: Dataset, root: Path) -> list[Source]:
         found.append(_source(path, dataset, row_of_path, masks))
     found += [_source(row.frame, dataset, row, {}, exists=False) for row in rows if row.frame not in seen]
     return found
+
+
+def column_of(name: str, dataset: Dataset, root: Path, column: str) -> dict[str, str]:
+    """Path of each source → its value in a column of the release's table; sources without one are left out.
+
+    Raises LayoutError as `sources` does, and where the release has no table.
+    """
+    if dataset.table is None:
+        raise LayoutError(f"{name}: it has no `table` in which to look for the column {column!r}")
+    table = dataset.table.model_copy(update={"label": column})
+    asked = dataset.model_copy(update={"table": table, "label_pattern": None, "label_names": {}})
+    return {source.path: source.label for source in sources(name, asked, root) if source.label is not None}
 
 
 def missing(dataset: Dataset, root: Path) -> list[str]:
