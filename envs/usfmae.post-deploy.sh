@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run by Snakemake in the new conda environment, from the project's root.
-# requirements.lock: sha256 8511568e0654cc6201bf742f310337f37a9f0e8cc5b91f5a36cfbd222ed296d0
+# requirements.lock: sha256 44d79db8f2845a244949ae99258ebf4b8f7ac9ba23f8547828065a9c34a18d83
 # Snakemake makes the environment anew when this file changes, and looks at no other: `make lock` renews the line.
 set -euo pipefail
 python -m pip install --no-deps --require-hashes -r envs/requirements.lock
