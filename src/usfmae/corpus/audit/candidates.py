@@ -28,7 +28,7 @@ from usfmae.progress import progress
 from usfmae.record import cores
 
 #: Neighbours asked for each variant; frames of other subjects kept for each frame, all variants together.
-NEIGHBOURS, KEPT = 12, 3
+NEIGHBOURS, KEPT = 12, 4
 #: Numbers of a descriptor that are searched by. The rest, finer structure, decides among what was found.
 SEARCHED = 48
 #: Smallest cosine of two descriptors. Of 2,400 planted copies of real frames 99.9 % reach it.
