@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ class Frames:
     pngs: list[Path]
     """In the order of the corpus."""
     tar: Path
+    originals: list[Path] = field(default_factory=list)
+    """The release's own files, in the same order."""
 
     @property
     def folders(self) -> list[Path]:
@@ -43,7 +45,8 @@ def prepare(folder: Path, size: int, limit: int | None = None) -> Frames:
     found = {name: sorted(data.glob(pattern))[:limit] for name, pattern in REAL.items()}
     if not all(found.values()):
         raise SystemExit(f"{data}: no frames of {', '.join(REAL)} there; USFMAE_REAL_DATA names their folder")
-    return write(folder, {name: [_read(path, size) for path in files] for name, files in found.items()})
+    forms = write(folder, {name: [_read(path, size) for path in files] for name, files in found.items()})
+    return replace(forms, originals=[path for files in found.values() for path in files])
 
 
 def write(folder: Path, frames: dict[str, list[np.ndarray]]) -> Frames:

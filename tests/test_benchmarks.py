@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import checkpoint_overhead, frames, mae_memory, mae_step, measure
+from benchmarks import checkpoint_overhead, finetune_step, frames, mae_memory, mae_step, measure
 from usfmae.settings.models import Encoder
 from usfmae.settings.training import Augmentation
 from usfmae.training.batches import FrameStore
@@ -55,6 +55,14 @@ def test_a_step_of_both_sides_has_the_same_loss_and_its_table_names_the_machine(
     assert losses.keys() == seconds.keys() and len(losses) == 4
     first = next(iter(losses.values()))
     assert all(abs(loss - first) <= 1e-5 * first for loss in losses.values())
+
+
+def test_fine_tuning_is_compared_with_timm_on_the_same_frames(small_frames: frames.Frames) -> None:
+    seconds = finetune_step.compare("resnet10t", 32, batch=8, steps=2, rounds=1, forms=small_frames)
+    assert [len(values) for values in seconds.values()] == [1, 1, 1, 1]
+    shown = finetune_step.show(seconds, images=16)
+    assert "timm's train.py, the release's files" in shown
+    assert "| ours |" in shown and "1.00" in shown
 
 
 def test_losses_that_do_not_agree_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
