@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from usfmae.corpus.releases.layout import LayoutError, Source, release_files, sources
+from usfmae.corpus.releases.layout import LayoutError, Source, column_of, release_files, sources
 from usfmae.corpus.releases.patterns import matches
 from usfmae.settings.datasets import Dataset
 
@@ -161,6 +161,21 @@ def test_further_tables_are_joined_by_the_frame(tmp_path: Path) -> None:
         by_path(tmp_path, table=table | {"join": {"folds.csv": "Id"}})
 
 
+def test_any_column_of_the_table_can_be_asked_for(tmp_path: Path) -> None:
+    files = {"x.png": "", "y.png": "", "z.png": ""}
+    files["all.csv"] = "file,class,Device\nx,a,GE\ny,b,\nz,a,GE\n"
+    entry = dataset(
+        include=["*.png"],
+        table={"file": "all.csv", "frame": "file", "label": "class"},
+        label_names={"a": "A"},
+    )
+    assert column_of("mine", entry, release(tmp_path, files), "Device") == {"x.png": "GE", "z.png": "GE"}
+    with pytest.raises(LayoutError, match="no column 'device'"):
+        column_of("mine", entry, tmp_path, "device")
+    with pytest.raises(LayoutError, match="no `table` in which to look for the column 'Device'"):
+        column_of("mine", dataset(include=["*.png"]), tmp_path, "Device")
+
+
 def test_masks_in_the_same_folder_are_masks_and_no_frames(tmp_path: Path) -> None:
     files = {"set/1.png": "", "set/1_mask.png": "", "set/2.png": "", "readme.md": ""}
     found = by_path(release(tmp_path, files), exclude=["**/*_mask.png"], masks="{folder}/{stem}_mask.png")
@@ -240,3 +255,5 @@ def test_bus_bra_is_read_as_it_is_released(real_data: Path) -> None:
         labels.setdefault(source.subject, set()).add(source.label)
     assert len(labels) == 1064
     assert all(len(of_subject) == 1 for of_subject in labels.values())
+    devices = column_of("bus_bra", entry, real_data / "bus_bra", "Device")
+    assert len(devices) == 1875 and len(set(devices.values())) == 4

@@ -123,3 +123,15 @@ def test_licence_and_bibtex_are_those_of_the_datasets_that_were_used(root: Path)
     assert re.findall(r"@misc\{(\w+),", text) == ["kidney", "neck"]
     assert list(table(root, "licences").index) == ["Simulated kidneys", "Simulated necks"]
     assert "doi = {10.1000/kidney}" in text and "doi = {10.1000/kidney}" in page
+
+
+def test_a_task_whose_images_could_not_be_had_says_so_in_place_of_results(tmp_path: Path) -> None:
+    gone = AVAILABILITY[AVAILABILITY["dataset"] == "neck"]
+    gone = gone.assign(status="unavailable", reason="a form must be signed")
+    write_table(tmp_path / "results/corpus/demo/availability.csv", gone)
+    page = write(tmp_path)
+    neck = page.split('id="task-neck"')[1].split("</section>")[0]
+    assert "not run (data missing): Simulated necks, a form must be signed" in neck
+    assert "weights missing" not in neck
+    kidney = page.split('id="task-kidney"')[1].split("</section>")[0]
+    assert "data missing" not in kidney

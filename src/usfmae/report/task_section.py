@@ -18,6 +18,7 @@ Parts = list[Table | Picture]
 def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
     """Everything about one task, for the template."""
     task, found = products.settings.tasks[name], products.statistics(name)
+    missing = _missing_data(name, products)
     folds = products.table("finetune", name, "folds.parquet")
     facts = products.json(products.results / "finetune" / name / "folds.json") or {}
     details: Parts = []
@@ -57,31 +58,32 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         "unlabelled": facts.get("unlabelled", 0),
         "seen": [] if folds is None else seen_sentences(name, folds, products),
         "leaks": facts.get("leaks", 0),
-        "not_run": _not_run(name, products),
+        "not_run": missing
+        or [
+            f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
+        ],
         "results": results,
         "comparison": _comparison(name, tests, products, exhibits) if len(tests) else [],
         "hypotheses": headline.hypotheses(tests) if len(tests) else [],
         "explanations": [
-            _explanation(name, model, products, exhibits) for model in products.study.explain.models
+            _explanation(name, model, products, exhibits)
+            for model in products.study.explain.models
+            if not missing
         ],
         "details": details,
     }
 
 
-def _not_run(name: str, products: Products) -> list[str]:
-    """What of the task has no results, and why."""
+def _missing_data(name: str, products: Products) -> list[str]:
+    """Which of a task's releases could not be had, and why: then it was not run."""
     task = products.settings.tasks[name]
     found = products.table("corpus", task.corpus, "availability.csv")
-    if found is not None:
-        gone = found[found["dataset"].isin(task.datasets) & (found["status"] == "unavailable")]
-        if len(gone):
-            titles = (products.settings.datasets[each].title for each in gone["dataset"])
-            return [
-                f"not run (data missing): {title}, {why}"
-                for title, why in zip(titles, gone["reason"], strict=True)
-            ]
+    if found is None:
+        return []
+    gone = found[found["dataset"].isin(task.datasets) & (found["status"] == "unavailable")]
     return [
-        f"{title}: {NOT_RUN}" for model, title in products.titles.items() if not products.ran(name, model)
+        f"not run (data missing): {products.settings.datasets[row.dataset].title}, {row.reason}"
+        for row in gone.itertuples()
     ]
 
 
