@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.workflow import ROOT, planned, snakemake
+from usfmae.tracking import sync
 
 PROTOCOLS = {"probe": "linear_probe", "neighbours": "knn", "attentive": "quick_attentive"}
 STUDY = {
@@ -80,6 +81,12 @@ def test_a_probe_is_exported_like_a_network(study: Path) -> None:
     assert (folder / "model.onnx").stat().st_size > 10_000
     assert json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     assert "Not for clinical use" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_features_and_exports_are_runs_of_their_task_in_mlflow(study: Path) -> None:
+    runs = sync(study / "results")["runs"]
+    assert {"export/breast/probe", "export/breast/trained"} <= set(runs)
+    assert "features/breast/probe/seed-0/fold-0" in runs
 
 
 def test_a_changed_probe_reads_the_features_that_are_there(study: Path, overlay: Path) -> None:
