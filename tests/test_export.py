@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,10 +16,12 @@ import timm
 import torch
 
 from tests.exported_study import ExportedStudy, make_study
-from tests.workflow import planned, snakemake
+from tests.workflow import ROOT, planned, snakemake
+from usfmae.cli import CONFIG_FILES
+from usfmae.deployment.card import card
 from usfmae.deployment.export import PACKAGE, save_onnx
 from usfmae.deployment.predictor import ModelError, Predictor, forward
-from usfmae.settings import Settings
+from usfmae.settings import Settings, load
 
 TINY = Path(__file__).parent / "data/tiny.yaml"
 FILES = {
@@ -109,6 +112,7 @@ def test_the_card_says_data_licence_metrics_with_intervals_limits_and_not_clinic
     assert "Not for clinical use" in card
     assert "CC-BY-NC-4.0 | non-commercial" in card
     assert "A doubt that the card must name." in card
+    assert "The official split cuts" not in card
     assert "imulated, of no patient" not in card
     summary = pd.read_csv(study.summary).query("estimate == 'pooled' and metric == 'auc'").iloc[0]
     interval = f"| {summary['value']:.3f} | {summary['lower']:.3f} to {summary['upper']:.3f} | 80 | 80 |"
@@ -124,6 +128,24 @@ def test_the_card_says_simulated_where_a_dataset_is(study: ExportedStudy, tmp_pa
     out = tmp_path / "results/export/squares/tiny"
     study.export(out, changed)
     assert "Simulated, of no patient: squares" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_names_pretraining_data_initial_weights_and_a_leaking_split(study: ExportedStudy) -> None:
+    settings = load(*(ROOT / f"config/{name}.yaml" for name in CONFIG_FILES), ROOT / "config/paper.yaml")
+    told = json.loads((study.run / "run.json").read_text())
+    text = card(
+        Predictor.load(study.exported),
+        settings,
+        task="bus_bra",
+        model="usfmae_published",
+        record=told,
+        summary=pd.read_csv(study.summary),
+        split={"leaks": 43, "left_out": 7},
+    )
+    assert "| fine-tuning | BUS-BRA | CC-BY-4.0 | open | no |" in text
+    assert f"| pretraining | {settings.datasets['hc18'].title} |" in text
+    assert "| initial weights | MAE ViT-B/16 on ImageNet-1k, with decoder | CC-BY-NC-4.0 |" in text
+    assert "cuts 43 groups" in text and "7 frames that the official split ties" in text
 
 
 def with_encoder(settings: Settings, **changes: int) -> Settings:

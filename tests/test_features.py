@@ -27,11 +27,23 @@ NETWORKS = {
         SCRATCH.model_copy(update={"pool": "token"}), ENCODER, classes=3, size=16, channels=1
     ),
     "resnet": lambda: timm.create_model("resnet18", num_classes=3, in_chans=1),
+    "swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        num_classes=3,
+        in_chans=1,
+        img_size=64,
+        embed_dim=16,
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 1, 1, 1),
+    ),
     "densenet": lambda: timm.create_model("densenet121", num_classes=3, in_chans=1),
     "sam": lambda: timm.create_model(
         "samvit_base_patch16", num_classes=3, in_chans=1, img_size=32, embed_dim=32, depth=2, num_heads=2
     ),
 }
+
+
+SIDES = {"swin": (64, 64)}
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +61,26 @@ def encoder_file(path: Path, seed: int) -> Path:
 @torch.inference_mode()
 def test_the_last_layer_makes_the_networks_logits_of_the_pooled_features(name: str) -> None:
     network = NETWORKS[name]().eval()
-    frames = torch.rand(2, 1, *((16, 16) if "vit" in name else (32, 32)))
+    frames = torch.rand(2, 1, *SIDES.get(name, (16, 16) if "vit" in name else (32, 32)))
     features = pooled(network, frames)
     assert features.ndim == 2
     assert torch.allclose(last_layer(network)(features), network(frames), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("vit", (2, 16, 16)), ("resnet", (2, 1, 512))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("vit", (2, 16, 16)), ("resnet", (2, 1, 512)), ("swin", (2, 4, 128))]
+)
 @torch.inference_mode()
 def test_tokens_are_the_patches_without_the_class_token_or_the_cells_of_the_map(
     name: str, shape: tuple[int, ...]
 ) -> None:
     network = NETWORKS[name]().eval()
-    frames = torch.rand(2, 1, *((16, 16) if name == "vit" else (32, 32)))
+    frames = torch.rand(2, 1, *SIDES.get(name, (16, 16) if name == "vit" else (32, 32)))
     found = tokens(network, frames)
     assert found.shape == shape
     whole = network.forward_features(frames)
-    assert torch.equal(found, whole[:, 1:] if name == "vit" else whole.flatten(2).transpose(1, 2))
+    maps = {"vit": lambda: whole[:, 1:], "swin": lambda: whole.reshape(2, 4, 128)}
+    assert torch.equal(found, maps.get(name, lambda: whole.flatten(2).transpose(1, 2))())
 
 
 def test_a_network_without_a_last_linear_layer_is_refused() -> None:

@@ -24,6 +24,7 @@ from usfmae.record import sha256
 from usfmae.settings.models import Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.training.batches import FrameStore, normalise, to_float
+from usfmae.training.loop import fit
 from usfmae.training.processes import TrainingError
 
 
@@ -190,6 +191,27 @@ def test_a_pretrained_model_starts_from_the_pretrained_weights(corpus: Path, tmp
             assert torch.allclose(saved[key], value, atol=1e-6), key
     record = json.loads((out / "run.json").read_text())
     assert sha256(tmp_path / "encoder.safetensors") in record["inputs"].values()
+
+
+def test_a_run_on_changed_frames_or_of_another_recipe_never_continues_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, sides = split_corpus(tmp_path), []
+
+    def remember(*arguments: Any, checkpoints: Path, **options: Any) -> pd.DataFrame:
+        sides.append(checkpoints.parent.name)
+        return fit(*arguments, checkpoints=checkpoints, **options)
+
+    monkeypatch.setattr("usfmae.training.finetune.fit", remember)
+    for how, change in ((1, False), (1, False), (2, False), (1, True)):
+        if change:
+            file = next(corpus.glob("*/frames.npy"))
+            frames = np.load(file)
+            frames[0, 0, 0] += 1
+            np.save(file, frames)
+        run(corpus, how=recipe(epochs=how), checkpoints=tmp_path / "checkpoints")
+    same, again, longer, changed = sides
+    assert same == again and len({same, longer, changed}) == 3
 
 
 def test_a_fraction_trains_on_fewer_subjects_and_tests_on_the_same(corpus: Path, trained: Path) -> None:

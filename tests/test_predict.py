@@ -11,17 +11,20 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
 from tests.exported_study import ExportedStudy, make_study, picture
 from usfmae.cli import main
+from usfmae.corpus.readers import ReadOptions
 from usfmae.deployment.distance import FeatureDistance
 from usfmae.deployment.from_run import predictor_of_run
 from usfmae.deployment.predictor import ModelError, Predictor, forward
 from usfmae.evaluation.calibration import calibrated, fit_temperature
 from usfmae.evaluation.metrics import youden_threshold
+from usfmae.settings.datasets import Volume
 from usfmae.training.batches import FrameStore
 
 PROBABILITIES = ["probability_lower", "probability_upper"]
@@ -158,6 +161,22 @@ def test_a_dicom_file_is_judged_as_the_same_pixels_in_a_png(
     write_dicom(tmp_path / "IM0001", cv2.imread(str(image), cv2.IMREAD_GRAYSCALE))
     png, dicom = (judged(predictor, path)[PROBABILITIES] for path in (image, tmp_path / "IM0001"))
     pd.testing.assert_frame_equal(png, dicom)
+
+
+def test_a_volume_is_read_as_those_of_the_training_data_were(
+    study: ExportedStudy, predictor: Predictor, tmp_path: Path
+) -> None:
+    image = cv2.imread(str(study.release / "s1.png"), cv2.IMREAD_GRAYSCALE)
+    file = tmp_path / "volume.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.stack([image[::-1]] * 2)), str(file))
+    flipped = replace(predictor, reading=ReadOptions(volume=Volume(flip=[0])))
+    flipped.save(tmp_path / "saved")
+    png, volume = (
+        judged(predictor, study.release / "s1.png"),
+        judged(Predictor.load(tmp_path / "saved"), file),
+    )
+    for probability in volume[PROBABILITIES].to_numpy():
+        assert probability == pytest.approx(png[PROBABILITIES].to_numpy()[0])
 
 
 def test_a_video_is_a_row_a_frame_also_over_several_batches(predictor: Predictor, tmp_path: Path) -> None:

@@ -135,3 +135,21 @@ def test_the_best_candidate_is_trained_anew_on_the_whole_training_part(corpus: P
     assert not (plain / "search.csv").exists()
     again = run(corpus, how=recipe(training=loop), out="searched")
     assert not (again / "search.csv").exists()  # what an earlier recipe of that name tried
+
+
+def test_where_a_fraction_leaves_too_few_groups_the_recipes_own_values_are_used(
+    corpus: Path, fold: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(corpus, how=searching(1), fraction=0.05, out="scarce")
+    assert not (out / "search.csv").exists()
+    metrics = json.loads((out / "run.json").read_text())["metrics"]
+    plain = searching(1).training
+    assert plain is not None
+    assert (metrics["searched"], metrics["chosen_learning_rate"]) == (0, plain.learning_rate)
+    assert "too few groups" in capsys.readouterr().out
+    train = fold["role"] == "train"
+    one = fold[train & (fold["label"] == "cystic")]["group"].iloc[0]
+    few = fold[~train | (fold["label"] == "normal") | (fold["group"] == one)]
+    few.to_parquet(tmp_path / "folds.parquet")
+    with pytest.raises(TrainingError, match="search: class 'cystic' has too few groups"):
+        run(corpus, how=searching(1), folds=tmp_path / "folds.parquet", out="whole")  # of all subjects

@@ -50,6 +50,13 @@ def test_the_grey_says_nothing_of_the_lesion() -> None:
     assert (border_and_text(frames, masks)[0] == border_and_text(brighter, masks)[0]).all()
 
 
+def test_a_lesion_in_the_border_is_taken_too() -> None:
+    frames, masks = lesion()
+    frames, masks = (np.roll(each, 64 - 36, axis=2) for each in (frames, masks))  # its middle on the edge
+    changed = border_and_text(frames, masks)
+    assert changed[0][masks[0] > 0].max() < 60
+
+
 def test_of_border_and_text_the_tissue_is_gone_and_strokes_outside_the_lesion_stay() -> None:
     frames, masks = lesion((128, 128))
     for row in (55, 30):  # a caliper below the lesion, and one on it

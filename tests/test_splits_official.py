@@ -201,6 +201,8 @@ def test_a_release_without_folds_or_parts_or_with_half_of_them_is_refused() -> N
     half.loc[[3, 4, 5], "official_split"] = None
     with pytest.raises(SplitError, match="3 frames have no official split"):
         split(half, **THREE_PARTS)
+    with pytest.raises(SplitError, match="3 frames have no official split"):
+        split(half, holdout_split="test")  # else a frame of the hold-out could stand in a fold
 
 
 def test_a_release_of_nothing_but_cut_groups_leaves_nothing_to_split() -> None:

@@ -58,7 +58,7 @@ def test_the_study_of_the_papers_names_every_public_task() -> None:
 
 
 def test_every_task_plans_under_the_study_of_the_papers(tmp_path: Path) -> None:
-    """The command of docs/tasks.md, up to the splits: what follows is the same rule for every task."""
+    """The command of docs/tasks.md, up to the statistics."""
     command = re.search(r"^snakemake -n --configfile (.*?) \\\n +--config \"(.*?)\"$", DOCS, re.M | re.S)
     assert command is not None
     files, tasks = command[1].split(), re.sub(r"\s+", " ", command[2])
@@ -66,9 +66,15 @@ def test_every_task_plans_under_the_study_of_the_papers(tmp_path: Path) -> None:
         f"config/{part}" for part in ("examples/renal.yaml", "examples/cystic_hygroma.yaml", "paper.yaml")
     ]
     assert yaml.safe_load(tasks.removeprefix("study="))["tasks"] == NAMES
-    targets = [f"results/finetune/{name}/folds.parquet" for name in NAMES]
-    told = snakemake(tmp_path, *targets, "-n", "--configfile", *files, "--config", tasks)
-    assert planned(told)["split_task"] == len(NAMES)
+    told = snakemake(tmp_path, "statistics", "-n", "--configfile", *files, "--config", tasks)
+    jobs, study = planned(told), SETTINGS.study
+    assert jobs["split_task"] == jobs["compare_models"] == jobs["measure_label_efficiency"] == len(NAMES)
+    folds = sum(SETTINGS.tasks[name].split.folds for name in NAMES)
+    assert jobs["finetune_fold"] == folds * len(study.models) * len(study.fractions)
+    masked = [
+        name for name in NAMES if all(SETTINGS.datasets[d].masks for d in SETTINGS.tasks[name].datasets)
+    ]
+    assert jobs["measure_shortcuts"] == len(masked) * len(study.models)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ rule export_model:
         weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
         predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
         record=lambda w: f"{explained_run(settings, w.task, w.model)}/run.json",
-        folds="results/finetune/{task}/folds.parquet",
+        folds=below(["results/finetune/{task}"], SPLIT),
         frames=lambda w: task_frames(settings, w.task),
         summary="results/statistics/{task}/summary.csv",
     output:

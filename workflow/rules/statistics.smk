@@ -17,6 +17,7 @@ rule compare_models:
         task=lambda w: settings.tasks[w.task].effective(),
         statistics=settings.statistics.effective(),
         reference=study.reference,
+        models=study.models,
         fraction=max(study.fractions),
         version=STAGE_VERSION["statistics"],
     message:
@@ -51,7 +52,7 @@ rule measure_label_efficiency:
 
 rule label_efficiency:
     input:
-        label_efficiency_files(settings),
+        lambda w: label_efficiency_files(at_hand(settings)),
     localrule: True
     message:
         (
@@ -91,11 +92,39 @@ rule measure_subgroups:
         "../scripts/measure_subgroups.py"
 
 
-# The trained models again, on frames without the lesion.
+# The trained models again, on frames without the lesion: a job a model, and their tables in one.
 rule measure_shortcuts:
     input:
-        runs=lambda w: below(first_seed_runs(settings, w.task), ["model.safetensors", "predictions.parquet"]),
+        runs=lambda w: below(
+            [run for run in first_seed_runs(settings, w.task) if f"/{w.task}/{w.model}/" in run],
+            ["model.safetensors", "predictions.parquet"],
+        ),
         frames=lambda w: task_frames(settings, w.task),
+    output:
+        "results/statistics/{task}/shortcuts/{model}.csv",
+    log:
+        "logs/statistics/{task}_shortcuts_{model}.log",
+    benchmark:
+        "logs/statistics/{task}_shortcuts_{model}.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        task=lambda w: settings.tasks[w.task].effective(),
+        model=lambda w: settings.models[w.model].effective(),
+        statistics=settings.statistics.effective(),
+        version=STAGE_VERSION["statistics"],
+    message:
+        "What {wildcards.model} can do on {wildcards.task} without the lesion"
+    script:
+        "../scripts/measure_shortcuts.py"
+
+
+rule gather_shortcuts:
+    input:
+        lambda w: [f"results/statistics/{w.task}/shortcuts/{m}.csv" for m in at_hand(settings).study.models],
     output:
         "results/statistics/{task}/shortcuts.csv",
     log:
@@ -105,16 +134,12 @@ rule measure_shortcuts:
     conda:
         "../../envs/usfmae.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        task=lambda w: settings.tasks[w.task].effective(),
-        statistics=settings.statistics.effective(),
-        version=STAGE_VERSION["statistics"],
+        mem_mb=1000,
+        runtime=10,
     message:
-        "What the models can do on {wildcards.task} without the lesion"
+        "Gathering the results without the lesion on {wildcards.task}"
     script:
-        "../scripts/measure_shortcuts.py"
+        "../scripts/gather_shortcuts.py"
 
 
 rule shortcuts:

@@ -13,27 +13,20 @@ from usfmae.settings import settings_from
 with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
     settings = settings_from(snakemake.config)
-    task = settings.tasks[snakemake.wildcards.task]
-    runs: dict[str, list[Path]] = {}  # of each model
-    for run in dict.fromkeys(Path(path).parent for path in snakemake.input.runs):
-        runs.setdefault(run.parents[3].name, []).append(run)
-    tables = []
-    for name, folders in runs.items():
-        protocol = settings.recipes.finetune[settings.recipe_of(name)].protocol
-        if protocol in ("knn", "attentive_probe"):
-            note = f"not tested: {protocol} keeps what reads cached features, not a network"
-            tables.append(pd.DataFrame([{"model": name, "note": note}], columns=COLUMNS))
-            continue
-        tables.append(
-            shortcuts(
-                name,
-                task,
-                settings.models[name],
-                settings.encoder_of(name),
-                corpus=Path("results/corpus") / task.corpus,
-                runs=folders,
-                resamples=settings.statistics.resamples,
-                seed=settings.statistics.seed,
-            )
+    task, name = settings.tasks[snakemake.wildcards.task], snakemake.wildcards.model
+    protocol = settings.recipes.finetune[settings.recipe_of(name)].protocol
+    if protocol in ("knn", "attentive_probe"):
+        note = f"not tested: {protocol} keeps what reads cached features, not a network"
+        table = pd.DataFrame([{"model": name, "note": note}], columns=COLUMNS)
+    else:
+        table = shortcuts(
+            name,
+            task,
+            settings.models[name],
+            settings.encoder_of(name),
+            corpus=Path("results/corpus") / task.corpus,
+            runs=list(dict.fromkeys(Path(path).parent for path in snakemake.input.runs)),
+            resamples=settings.statistics.resamples,
+            seed=settings.statistics.seed,
         )
-    write_table(snakemake.output[0], pd.concat(tables, ignore_index=True))
+    write_table(snakemake.output[0], table)

@@ -30,10 +30,11 @@ def card(
     model: str,
     record: dict[str, Any],
     summary: pd.DataFrame,
+    split: dict[str, Any],
 ) -> str:
-    """The card as Markdown. `record` is the run's `run.json`, `summary` the task's `summary.csv`."""
+    """The card as Markdown. `record` is the run's `run.json`, `summary` the task's `summary.csv`, `split` its
+    `folds.json`."""
     entry = settings.tasks[task]
-    datasets = {name: settings.datasets[name] for name in entry.datasets}
     simulated = settings.simulated(entry.datasets)
     corpus, counts = predictor.corpus, record["counts"]
     decided = (
@@ -42,14 +43,12 @@ def card(
         if predictor.threshold is not None
         else "The likeliest class is predicted."
     )
-    sources = pd.DataFrame(
-        {
-            "dataset": [dataset.title for dataset in datasets.values()],
-            "licence": [dataset.licence.name for dataset in datasets.values()],
-            "use": [dataset.licence.use.replace("_", "-") for dataset in datasets.values()],
-            "simulated": ["yes" if name in simulated else "no" for name in datasets],
-        }
+    sources = _sources(
+        settings, entry.datasets, settings.pretrain_of(model, int(record["wildcards"]["fold"]))
     )
+    checkpoint = settings.models[model].checkpoint
+    if checkpoint:
+        sources = pd.concat([sources, _weights(settings, checkpoint)])
     sizes = pd.DataFrame(
         [
             {"part": role, "frames": counts[role], "subjects": counts[f"subjects_{role}"]}
@@ -80,6 +79,15 @@ def card(
         f"Frames were reduced to {corpus.size} x {corpus.size} pixels "
         f"({'grey' if corpus.channels == 1 else 'colour'}); smaller structures are not seen.",
     ]
+    if split["leaks"]:
+        limits.append(
+            f"The official split cuts {split['leaks']} groups of one subject or of duplicate frames, so its "
+            "results may be too good."
+        )
+    if split["left_out"]:
+        limits.append(
+            f"{split['left_out']} frames that the official split ties across its parts are left out."
+        )
     if simulated:
         limits.append(f"Simulated, of no patient: {', '.join(simulated)}.")
     if entry.notes:
@@ -101,7 +109,7 @@ The folder is an MLflow model too (`mlflow models serve -m <this folder>`).
 ## Data
 {_table(sources)}
 
-The licence of the training data may bind what is made from them: ask who gave them to you.
+The licences of data and weights may bind what is made from them: ask who gave them to you.
 
 {_table(sizes)}
 
@@ -114,6 +122,37 @@ them, `{record["key"]}`. The primary metric, declared before any result, is `{en
 ## Limits
 {chr(10).join(f"- {limit}" for limit in limits)}
 """
+
+
+def _sources(settings: Settings, datasets: list[str], pretrained_by: list[str]) -> pd.DataFrame:
+    """What the model learned from, with licences: the task's data and what its encoder was pretrained on."""
+    simulated = settings.simulated(list(settings.datasets))
+    tables = []
+    uses = {"fine-tuning": datasets}
+    for name in pretrained_by:
+        uses["pretraining"] = settings.members(settings.recipes.pretrain[name].corpus)
+    for use, names in uses.items():
+        entries = [settings.datasets[name] for name in names]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "for": use,
+                    "source": [dataset.title for dataset in entries],
+                    "licence": [dataset.licence.name for dataset in entries],
+                    "use": [dataset.licence.use.replace("_", "-") for dataset in entries],
+                    "simulated": ["yes" if name in simulated else "no" for name in names],
+                }
+            )
+        )
+    starts = [settings.recipes.pretrain[name].initial_weights for name in pretrained_by]
+    return pd.concat([*tables, *(_weights(settings, name) for name in starts if name)])
+
+
+def _weights(settings: Settings, checkpoint: str) -> pd.DataFrame:
+    """Published weights as a row of `_sources`."""
+    entry = settings.checkpoints[checkpoint]
+    row = {"for": "initial weights", "source": entry.title, "licence": entry.licence}
+    return pd.DataFrame([row | {"use": "as the licence says", "simulated": "no"}])
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -54,6 +54,7 @@ def export(run: Path, settings: Settings, *, wildcards: dict[str, Any], summary:
             model=wildcards["model"],
             record=told,
             summary=pd.read_csv(summary),
+            split=json.loads((run.parents[4] / "folds.json").read_text(encoding="utf-8")),
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
     record.finish(

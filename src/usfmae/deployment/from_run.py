@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from usfmae.corpus.readers import ReadOptions
 from usfmae.deployment.distance import FeatureDistance
 from usfmae.deployment.predictor import BATCH, ModelError, Predictor, forward, trained_network
 from usfmae.evaluation.calibration import fit_temperature
@@ -15,6 +16,7 @@ from usfmae.evaluation.predictions import read_predictions
 from usfmae.evaluation.splits import subsample_subjects
 from usfmae.progress import progress
 from usfmae.settings import Settings
+from usfmae.settings.datasets import Dataset
 from usfmae.training.batches import FrameStore
 
 #: Largest difference of a validation frame's probability from the run's own that is still rounding, by the
@@ -86,6 +88,7 @@ def predictor_of_run(run: Path, settings: Settings) -> Predictor:
         model=model,
         encoder=encoder,
         corpus=corpus,
+        reading=_reading([settings.datasets[name] for name in task.datasets]),
         classes=classes,
         positive=task.positive,
         threshold=threshold if len(classes) == 2 else None,
@@ -93,6 +96,14 @@ def predictor_of_run(run: Path, settings: Settings) -> Predictor:
         distance=FeatureDistance.fit(judged(train["frame_id"], "training")[1], codes["t"], features),
         network=network,
     )
+
+
+def _reading(datasets: list[Dataset]) -> ReadOptions:
+    """How files of the task's datasets are read. Raises ModelError where they want different ways."""
+    ways = [ReadOptions(volume=each.volume, array=each.array) for each in datasets]
+    if any(way != ways[0] for way in ways):
+        raise ModelError("the task's datasets read volumes or arrays in different ways: a new file has none")
+    return ways[0]
 
 
 def _number(folder: Path) -> int:

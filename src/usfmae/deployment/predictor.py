@@ -26,6 +26,7 @@ from usfmae.models.channels import MEAN, STD
 from usfmae.models.checkpoints import load_weights, save_weights
 from usfmae.models.classifiers import build_classifier
 from usfmae.record import write_json
+from usfmae.settings.datasets import Volume
 from usfmae.settings.models import Encoder, Model
 from usfmae.settings.study import Corpus
 from usfmae.training.batches import normalise, to_float
@@ -47,6 +48,8 @@ class Predictor:
     encoder: Encoder | None
     corpus: Corpus
     """Size, channels, crop, cleaning: as the training frames were made."""
+    reading: ReadOptions
+    """How volumes and arrays of the training data were read; all frames of a file are."""
     classes: list[str]
     positive: str | None
     threshold: float | None
@@ -97,7 +100,7 @@ class Predictor:
     def _rows(self, file: Path) -> Iterator[tuple[dict[str, Any], np.ndarray | None]]:
         """(path, frame number and problem, the frame as curated or None) for each frame of a file."""
         source = Source(str(file), exists=file.is_file())
-        for row, arrays in curated_frames("", source, Path(), self.corpus, ReadOptions(), lambda _: None):
+        for row, arrays in curated_frames("", source, Path(), self.corpus, self.reading, lambda _: None):
             told = {"path": str(file), "frame": row["frame_index"], "problem": row["drop_reason"]}
             yield told, arrays[0] if arrays else None
 
@@ -109,8 +112,10 @@ class Predictor:
             {"model": self.model.model_dump(), "encoder": self.encoder and self.encoder.model_dump()},
         )
         normalisation = {"mean": MEAN[channels], "std": STD[channels]}
+        reading = {"volume": self.reading.volume.model_dump(), "array": self.reading.array}
         write_json(
-            folder / "preprocessing.json", {"corpus": self.corpus.effective(), "normalisation": normalisation}
+            folder / "preprocessing.json",
+            {"corpus": self.corpus.effective(), "reading": reading, "normalisation": normalisation},
         )
         write_json(folder / "labels.json", {"classes": self.classes, "positive": self.positive})
         write_json(
@@ -139,6 +144,7 @@ class Predictor:
         except FileNotFoundError as error:
             raise ModelError(f"{folder} is not a whole export: {error.filename} is missing") from None
         corpus, classes = Corpus.model_validate(told["preprocessing"]["corpus"]), told["labels"]["classes"]
+        reading = told["preprocessing"]["reading"]
         model = Model.model_validate(told["model"]["model"])
         encoder = told["model"]["encoder"] and Encoder.model_validate(told["model"]["encoder"])
         decision = told["decision"]
@@ -146,6 +152,7 @@ class Predictor:
             model=model,
             encoder=encoder,
             corpus=corpus,
+            reading=ReadOptions(volume=Volume.model_validate(reading["volume"]), array=reading["array"]),
             classes=classes,
             positive=told["labels"]["positive"],
             threshold=decision["threshold"],

@@ -91,6 +91,8 @@ def _parts(frames: pd.DataFrame, split: OfficialSplit) -> pd.Series:
         raise SplitError(
             "the release names neither folds nor the hold-out split; set the task's split to grouped"
         )
+    else:
+        refuse(frames["frame_id"], names.isna(), "frames have no official split", remedy)
     return part.fillna("train")
 
 

@@ -41,7 +41,7 @@ def without_lesion(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def border_and_text(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Frames of which only a border and burnt-in strokes outside the lesion's box stay.
+    """Frames of which only a border and burnt-in strokes stay, both outside the lesion's box.
 
     The border is a tenth on each side; the rest is one grey, the mean of what stays. Shapes as in
     `without_lesion`. Strokes are found as the curation finds them; a corpus with `cleaning` has few left.
@@ -51,7 +51,7 @@ def border_and_text(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
     top, left = (max(1, round(_BORDER * side)) for side in (height, width))
     border[top:-top, left:-left] = False
     strokes = np.stack([corrected_mask(np.ascontiguousarray(frame)) > 0 for frame in frames])  # (N, H, W)
-    return _kept(frames, border | (strokes & ~_boxes(masks)))
+    return _kept(frames, (border | strokes) & ~_boxes(masks))
 
 
 #: What is shown to the models, beside the whole frame.
@@ -91,6 +91,8 @@ def shortcuts(
     changed: dict[str, list[pd.DataFrame]] = {shown: [] for shown in CHANGES}
     for run in progress(runs, description=f"{name} without the lesion", unit="fold"):
         rows = decided[decided["fold"] == int(run.name.removeprefix("fold-"))]
+        if rows.empty:  # no frame of this fold has a mask
+            continue
         network = _network(run / "model.safetensors", model, encoder, len(classes), corpus / task.datasets[0])
         frames, masks = (_read(corpus, rows, file) for file in ("frames.npy", "masks.npy"))
         for shown, change in CHANGES.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
@@ -47,6 +48,16 @@ def build_classifier(
     return built
 
 
+def _takes_drop_path(name: str) -> bool:
+    """Whether timm's model of this name knows stochastic depth."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, pretrained=False, drop_path_rate=0.1)
+    except TypeError:  # an argument that it does not know
+        return False
+    return True
+
+
 def _timm_model(
     name: str, classes: int, size: int, channels: int, drop_path: float, weights: Path | None
 ) -> nn.Module:
@@ -58,6 +69,8 @@ def _timm_model(
     # timm marks the architectures whose weights depend on the input size, transformers above all.
     elif (fixed := timm.get_pretrained_cfg(name)) is not None and fixed.fixed_input_size:
         options = {"img_size": size, "drop_path_rate": drop_path}
+    elif drop_path and _takes_drop_path(name):
+        options = {"drop_path_rate": drop_path}
     if weights is None:
         built = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels, **options)
     else:

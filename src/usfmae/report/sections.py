@@ -68,6 +68,9 @@ def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
         **{f"pretraining {name}": settings.recipes.pretrain[name].seed for name in products.recipes},
         **{f"split of {name}": settings.tasks[name].split.seed for name in products.study.tasks},
     }
+    recipes: dict[str, list[str]] = {}
+    for model, title in products.titles.items():
+        recipes.setdefault(settings.recipes.finetune[settings.recipe_of(model)].title, []).append(title)
     versions = None
     if runs:
         caption = "Versions and machines, from the run records."
@@ -78,7 +81,7 @@ def methods_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
     return {
         "seeds": seeds,
         "resamples": f"{settings.statistics.resamples:,}",
-        "recipe": settings.recipes.finetune[products.study.recipe].title,
+        "recipes": recipes,
         "versions": versions,
         "licences": exhibits.table("licences", licences, caption, set(licences)),
         "bibtex": exhibits.text("citations.bib", bibtex({name: settings.datasets[name] for name in used})),

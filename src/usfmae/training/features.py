@@ -142,6 +142,8 @@ def pooled(network: nn.Module, frames: Tensor) -> Tensor:
 def tokens(network: nn.Module, frames: Tensor) -> Tensor:
     """`(n, T, D)`: the patches of the last block without class and register tokens, or the cells of a map."""
     found: Tensor = network.forward_features(frames)  # type: ignore[operator]
+    if found.ndim == 4 and getattr(network, "output_fmt", "NCHW") == "NHWC":  # (n, h, w, D)
+        return found.flatten(1, 2).float()
     if found.ndim == 4:  # (n, D, h, w)
         return found.flatten(2).transpose(1, 2).float()
     prefix = int(getattr(network, "num_prefix_tokens", 0))

@@ -29,7 +29,7 @@ from usfmae.training.features import Features, last_layer
 from usfmae.training.loop import fit
 from usfmae.training.probes import AttentiveProbe, linear_probe, nearest_neighbours
 from usfmae.training.processes import Processes, device_name, processes
-from usfmae.training.search import search
+from usfmae.training.search import TooFewGroups, search
 from usfmae.training.supervised import Frames, Inputs, Trainer
 
 
@@ -61,6 +61,8 @@ class Fold:
     seed: int
     at: Processes
     name: str
+    fraction: float = 1.0
+    """Share of the training subjects that `table` holds."""
     features: Path | None = None
     checkpoints: Path | None = None
     scored: pd.DataFrame = field(init=False)
@@ -89,7 +91,12 @@ class Fold:
 
         recipe, tried = self.recipe, None
         if recipe.search is not None:
-            recipe, tried = search(recipe, self.table, self.seed, candidate)
+            try:
+                recipe, tried = search(recipe, self.table, self.seed, candidate)
+            except TooFewGroups as reason:
+                if self.fraction == 1:
+                    raise
+                print(f"{self.name}: {reason}. At {self.fraction:g} of the subjects its own values are used.")
         trainer, history = self._trained(self.network(), self._frames(), recipe, self.table, "final")
         return self._fitted(trainer, history, tried)
 
@@ -137,9 +144,10 @@ class Fold:
 
     def _fitted(self, trainer: Trainer, history: pd.DataFrame, tried: pd.DataFrame | None = None) -> Fitted:
         metrics: dict[str, float] = {"best_epoch": trainer.best_epoch}
-        if tried is not None:
+        if self.recipe.search is not None:
             chosen = {key: getattr(trainer.training, key) for key in ("learning_rate", "layer_decay")}
             metrics |= {f"chosen_{key}": value for key, value in chosen.items()}
+            metrics["searched"] = float(tried is not None)
         probabilities = trainer.predict_best(self.scored)
         return Fitted(probabilities, trainer.best_state, history, metrics, tried)
 
@@ -177,6 +185,8 @@ def finetune(
     or the features are another encoder's, SystemExit(75) after a TERM signal.
     """
     parameters = {"model": model.effective(), "recipe": recipe.effective(), "task": task.effective()}
+    if encoder is not None:
+        parameters["encoder"] = encoder.effective()
     run = Run("finetune", out, wildcards=wildcards, parameters=parameters)
     seed, number = int(wildcards["seed"]), int(wildcards["fold"])
     table = pd.read_parquet(folds)
@@ -186,18 +196,21 @@ def finetune(
     table = subsample_subjects(table, float(wildcards["fraction"]), seed)
     table = table.assign(target=table["label"].map({c: i for i, c in enumerate(task.classes)}))
     inputs = [folds, *(path for path in (weights, features) if path)]
-    side = checkpoints and checkpoints / _identity(parameters, wildcards, inputs)
+    curated = [corpus / dataset for dataset in task.datasets]
+    frames = [folder / name for folder in curated for name in ("frames.npy", "frames.parquet")]
+    side = checkpoints and checkpoints / _identity(parameters, wildcards, inputs + frames)
     fold = Fold(
         task,
         model,
         recipe,
         encoder,
         weights,
-        FrameStore([corpus / dataset for dataset in task.datasets]),
+        FrameStore(curated),
         table,
         seed,
         _here(recipe.training),
         name=f"fine-tuning {model.title}, fold {number}",
+        fraction=float(wildcards["fraction"]),
         features=features,
         checkpoints=side,
     )

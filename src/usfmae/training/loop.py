@@ -83,7 +83,8 @@ def fit(
     compiled: Any = torch.compile(work.model) if training.compile else work.model
     model = at.parallel(compiled)
     parameters = [p for p in work.model.parameters() if p.requires_grad]
-    saved, limit = time.monotonic(), training.clip or math.inf
+    saved = began = time.monotonic()
+    limit = training.clip or math.inf
 
     def save() -> None:
         nonlocal saved
@@ -152,7 +153,9 @@ def fit(
                 save()
                 leave(description, done)
             done = Progress(epoch=epoch + 1, in_a_row=done.in_a_row, history=[*done.history, row])
-            if time.monotonic() - saved > 60 * training.checkpoint_minutes and not done.in_a_row:
+            last = epoch + 1 == training.epochs and time.monotonic() - began > 60
+            due = time.monotonic() - saved > 60 * training.checkpoint_minutes or last
+            if due and not done.in_a_row:
                 save()
     return pd.DataFrame(done.history)
 

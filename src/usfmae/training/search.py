@@ -18,11 +18,15 @@ Train = Callable[[FinetuneRecipe, pd.DataFrame, str], pd.DataFrame]
 """(recipe, table with train and validation rows, name of the candidate) → history, a row an epoch."""
 
 
+class TooFewGroups(TrainingError):
+    """A class of the training part cannot stand on both sides of an inner split."""
+
+
 def inner_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The fold's training rows alone, with the roles `train` and `validation` drawn anew.
 
     `table` has `subject, group, label, fold, role`. Whole groups of one subject or of duplicates are drawn,
-    by class. Raises TrainingError where a class has not one group for each part.
+    by class. Raises TooFewGroups where a class has not one group for each part.
     """
     rows = table[table["role"] == "train"]
     by_group = rows.assign(subject=rows["group"])  # no group stands on two sides
@@ -33,7 +37,7 @@ def inner_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     for label in counts.index[
         (counts.reindex(columns=["train", "validation"], fill_value=0) == 0).any(axis=1)
     ]:
-        raise TrainingError(
+        raise TooFewGroups(
             f"search: class {label!r} has too few groups of subjects in the training part to judge "
             "candidates on some of them: leave `search` out of the recipe, or use fewer folds"
         )
