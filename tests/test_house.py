@@ -230,3 +230,13 @@ def test_the_docs_say_why_each_dependency_is_there() -> None:
     text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8").lower()
     unexplained = [r.name for r in [*DIRECT, *TEST_ONLY] if not re.search(rf"\b{re.escape(r.name)}\b", text)]
     assert not unexplained
+
+
+@pytest.mark.parametrize("name", ["slurm", "gpu"])
+def test_a_profile_names_rules_that_exist_and_every_one_that_trains(name: str) -> None:
+    profile = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text(encoding="utf-8"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^(?:rule|checkpoint) (\w+):", text, flags=re.MULTILINE))
+    named = profile["set-resources"].keys() | profile["set-threads"].keys()
+    assert named <= rules
+    assert {"pretrain_encoder", "pretrain_fold", "finetune_fold", "explain_model"} <= named

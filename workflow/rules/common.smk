@@ -24,6 +24,9 @@ EXPORTED = "MLmodel README.md model.safetensors features.safetensors model.onnx 
 EXPORTED += "preprocessing.json labels.json decision.json run.json".split()
 PANELS = "panels.png panels.pdf".split()
 
+FEATURES = "results/features/{task}/{model}/seed-{seed}/fold-{fold}/{kind}"
+KINDS = {"linear_probe": "pooled", "knn": "pooled", "attentive_probe": "tokens"}
+
 
 def one_of(names):
     """Regular expression that matches exactly the given names."""
@@ -119,3 +122,21 @@ def left_out_folds(settings, recipe):
 def encoder_shape(settings, model):
     encoder = settings.encoder_of(model)
     return encoder.effective() if encoder else None
+
+
+def features_of(w):
+    """The cached features that a run reads, as a list: empty where its recipe trains all weights. `seed` and `fold`
+    are 0 where the encoder does not depend on them: only random weights follow from the seed, and only `{fold}` in a
+    model's `pretrain` names another encoder for each fold."""
+    model, protocol = settings.models[w.model], settings.recipes.finetune[w.recipe].protocol
+    seed = w.seed if model.weights == "scratch" else 0
+    fold = w.fold if "{fold}" in (model.pretrain or "") else 0
+    kinds = [KINDS[protocol]] if protocol in KINDS else []
+    return [FEATURES.format(task=w.task, model=w.model, seed=seed, fold=fold, kind=k) + ".npy" for k in kinds]
+
+
+def card_facts(settings, task, model):
+    """What the model card says in words: a correction makes the card, and with it the export, stale."""
+    datasets = {name: settings.datasets[name] for name in settings.tasks[task].datasets}
+    licences = {name: [entry.title, *entry.licence.model_dump().values()] for name, entry in datasets.items()}
+    return [settings.tasks[task].title, settings.tasks[task].notes, settings.models[model].title, licences]

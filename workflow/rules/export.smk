@@ -1,11 +1,4 @@
 # The explained fold of each task and model as a folder that travels; not part of `all`.
-def card_facts(settings, task, model):
-    """What the model card says in words: a correction makes the card, and with it the export, stale."""
-    datasets = {name: settings.datasets[name] for name in settings.tasks[task].datasets}
-    licences = {name: [entry.title, *entry.licence.model_dump().values()] for name, entry in datasets.items()}
-    return [settings.tasks[task].title, settings.tasks[task].notes, settings.models[model].title, licences]
-
-
 localrules:
     export,
 

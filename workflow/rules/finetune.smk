@@ -24,22 +24,7 @@ rule split_task:
         "../scripts/split_task.py"
 
 
-# Of a frozen encoder, once for all folds and seeds that share its weights. `seed` and `fold` are 0 where the
-# encoder does not depend on them: only random weights follow from the seed, and only `{fold}` in a model's
-# `pretrain` names another encoder for each fold.
-FEATURES = "results/features/{task}/{model}/seed-{seed}/fold-{fold}/{kind}"
-KINDS = {"linear_probe": "pooled", "knn": "pooled", "attentive_probe": "tokens"}
-
-
-def features_of(w):
-    """The cached features that a run reads, as a list: empty where its recipe trains all weights."""
-    model, protocol = settings.models[w.model], settings.recipes.finetune[w.recipe].protocol
-    seed = w.seed if model.weights == "scratch" else 0
-    fold = w.fold if "{fold}" in (model.pretrain or "") else 0
-    kinds = [KINDS[protocol]] if protocol in KINDS else []
-    return [FEATURES.format(task=w.task, model=w.model, seed=seed, fold=fold, kind=k) + ".npy" for k in kinds]
-
-
+# Of a frozen encoder, once for all folds and seeds that share its weights.
 rule extract_features:
     input:
         folds="results/finetune/{task}/folds.parquet",
