@@ -136,6 +136,8 @@ rule gather_shortcuts:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        version=STAGE_VERSION["statistics"],
     message:
         "Gathering the results without the lesion on {wildcards.task}"
     script:
