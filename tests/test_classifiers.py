@@ -207,3 +207,10 @@ def test_each_model_of_the_papers_has_a_row_in_the_docs_that_names_its_weights()
         model = SETTINGS.models[name]
         assert ("from scratch" in row) == (model.weights == "scratch"), name
         assert row.count("|") == 8, name
+
+
+@pytest.mark.parametrize(("name", "some"), [("resnet10t", True), ("vgg11", False)])
+def test_drop_path_reaches_the_networks_of_timm_that_know_it(name: str, some: bool) -> None:
+    model = Model(title="from scratch", timm=name)
+    built = build_classifier(model, None, classes=2, size=64, channels=1, drop_path=0.5)
+    assert any(type(module).__name__ == "DropPath" for module in built.modules()) == some

@@ -142,6 +142,19 @@ def test_what_was_not_run_is_in_no_target(study: Path, overlay: Path) -> None:
     assert not {"finetune_fold", "pretrain_fold", "pretrain_encoder", "compare_models"} & set(jobs)
 
 
+@pytest.mark.parametrize("target", ["label_efficiency", "shortcuts"])
+def test_the_targets_beside_the_stages_leave_it_out_too(study: Path, overlay: Path, target: str) -> None:
+    several = yaml.safe_load(overlay.read_text(encoding="utf-8"))
+    several["study"]["fractions"] = [0.5, 1.0]
+    several["datasets"]["absent"]["masks"] = (
+        "{folder}/mask_{stem}.png"  # so that `shortcuts` would ask for it
+    )
+    file = overlay.with_name(f"{target}.yaml")
+    file.write_text(yaml.safe_dump(several), encoding="utf-8")
+    told = snakemake(study, target, "-n", "--quiet", "host", configfile=file)
+    assert "results/statistics/neck" in told and "private" not in told
+
+
 def test_a_file_placed_by_hand_makes_what_starts_from_it_stale_and_nothing_else(
     study: Path, overlay: Path
 ) -> None:

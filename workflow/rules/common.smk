@@ -137,6 +137,13 @@ def features_of(w):
 
 def card_facts(settings, task, model):
     """What the model card says in words: a correction makes the card, and with it the export, stale."""
-    datasets = {name: settings.datasets[name] for name in settings.tasks[task].datasets}
+    recipes = [settings.recipes.pretrain[name] for name in settings.pretrain_of(model, 0)]
+    names = settings.tasks[task].datasets + [d for recipe in recipes for d in settings.members(recipe.corpus)]
+    datasets = {name: settings.datasets[name] for name in names}
     licences = {name: [entry.title, *entry.licence.model_dump().values()] for name, entry in datasets.items()}
-    return [settings.tasks[task].title, settings.tasks[task].notes, settings.models[model].title, licences]
+    weights = [
+        [settings.checkpoints[c].title, settings.checkpoints[c].licence]
+        for c in model_weights(settings, model)
+    ]
+    titles = [settings.tasks[task].title, settings.tasks[task].notes, settings.models[model].title]
+    return [*titles, licences, weights]

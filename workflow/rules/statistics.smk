@@ -146,7 +146,7 @@ rule gather_shortcuts:
 
 rule shortcuts:
     input:
-        shortcut_files(settings),
+        lambda w: shortcut_files(at_hand(settings)),
     localrule: True
     message:
         (

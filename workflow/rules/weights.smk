@@ -3,7 +3,7 @@
 # have been fetched, or could not be.
 from usfmae.corpus.download.unavailable import unavailable_datasets
 from usfmae.models.weights import missing_weights, weights_listing
-from usfmae.settings.at_hand import study_weights, without_missing
+from usfmae.settings.at_hand import model_weights, study_weights, without_missing
 
 
 def at_hand(settings):

@@ -12,7 +12,7 @@ from usfmae.settings.whole import Settings
 
 def study_weights(settings: Settings) -> list[str]:
     """Checkpoints that a model or a pretraining recipe of the study starts from, each once."""
-    needed = [_of_model(settings, model) for model in settings.study.models]
+    needed = [model_weights(settings, model) for model in settings.study.models]
     needed += [_of_recipe(settings, recipe) for recipe in settings.study.pretrain]
     return list(dict.fromkeys(name for names in needed for name in names))
 
@@ -22,7 +22,7 @@ def without_missing(settings: Settings, weights: Collection[str], datasets: Coll
     `weights` (checkpoints) and `datasets`."""
     study, recipes = settings.study, settings.recipes.pretrain
     tasks = [task for task in study.tasks if not set(settings.tasks[task].datasets) & set(datasets)]
-    models = [model for model in study.models if not set(_of_model(settings, model)) & set(weights)]
+    models = [model for model in study.models if not set(model_weights(settings, model)) & set(weights)]
     left_out = {name: recipe.leave_out.task for name, recipe in recipes.items() if recipe.leave_out}
     pretrain = [
         recipe
@@ -36,7 +36,7 @@ def without_missing(settings: Settings, weights: Collection[str], datasets: Coll
     return settings.model_copy(update={"study": study.model_copy(update=changed)})
 
 
-def _of_model(settings: Settings, model: str) -> list[str]:
+def model_weights(settings: Settings, model: str) -> list[str]:
     """The checkpoint that a model starts from, and those that its encoders' pretraining starts from."""
     folds = range(max((settings.tasks[task].split.folds for task in settings.study.tasks), default=0))
     recipes = dict.fromkeys(recipe for fold in folds for recipe in settings.pretrain_of(model, fold))

@@ -153,6 +153,7 @@ def fit(
                 save()
                 leave(description, done)
             done = Progress(epoch=epoch + 1, in_a_row=done.in_a_row, history=[*done.history, row])
+            # What comes after the last epoch, another candidate of a search for one, may be interrupted too.
             last = epoch + 1 == training.epochs and time.monotonic() - began > 60
             due = time.monotonic() - saved > 60 * training.checkpoint_minutes or last
             if due and not done.in_a_row:
