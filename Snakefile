@@ -18,6 +18,7 @@ configfile: CONFIG / "openus46.yaml"
 configfile: CONFIG / "models.yaml"
 configfile: CONFIG / "recipes.yaml"
 configfile: CONFIG / "tasks.yaml"
+configfile: CONFIG / "claims.yaml"
 configfile: CONFIG / "config.yaml"
 
 

@@ -28,7 +28,7 @@ def compute(
     """The metrics of `(N,)` class names and `(N, C)` probabilities (0 to 1, columns as in `classes`).
 
     Of two classes, `positive` (the last unless named) is predicted from `threshold` (0.5) on, and sensitivity
-    (the same as recall), specificity, precision, auc and average_precision are that class's. Of more classes,
+    (the same as recall), specificity, precision, f1, auc and average_precision are that class's. Of more classes,
     the likeliest is predicted and these are means over the classes, each against the rest; the classes' own
     values follow as `sensitivity_<class>`, and likewise for specificity, precision, f1 and auc.
 
@@ -129,6 +129,7 @@ def weighted_metrics(
         "sensitivity": of_interest["sensitivity"],
         "specificity": of_interest["specificity"],
         "precision": of_interest["precision"],
+        "precision_weighted": (one_vs_rest["precision"] * support).sum(axis=1) / total,
         "recall": of_interest["sensitivity"],
         "f1_macro": one_vs_rest["f1"].mean(axis=1),
         "f1_weighted": (one_vs_rest["f1"] * support).sum(axis=1) / total,
@@ -137,7 +138,9 @@ def weighted_metrics(
         "kappa": kappa,
         **calibration_metrics(labels, probabilities, weights, classes, positive),
     }
-    if n_classes > 2:
+    if n_classes == 2:
+        metrics["f1"] = of_interest["f1"]
+    else:
         for name, values in {**one_vs_rest, "auc": auc}.items():
             metrics |= {f"{name}_{label}": values[:, c] for c, label in enumerate(classes)}
     complete = (support > 0).all(axis=1)

@@ -12,6 +12,7 @@ _METRICS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "precision": "Precision (positive predictive value)",
+    "precision_weighted": "Precision (weighted)",
     "f1": "F1",
     "f1_macro": "F1 (macro)",
     "f1_weighted": "F1 (weighted)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from usfmae.settings.claims import metrics_of
 from usfmae.settings.whole import Settings
 
 
@@ -54,9 +55,19 @@ def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[s
             members = s.corpora[task.corpus].datasets if task.corpus in s.corpora else []
             kind = f"dataset in corpus {task.corpus!r} called"
             add(["tasks", key, "datasets"], kind, task.datasets, members)
+    for key, claimed in s.claimed_models.items():
+        add(["claimed_models", key, "published"], "model", claimed.published, s.models)
+        add(["claimed_models", key, "corrected"], "model", claimed.corrected, s.models)
+    for key, claim in s.claims.items():
+        add(["claims", key, "paper"], "paper", claim.paper, s.papers)
+        add(["claims", key, "task"], "task", claim.task, s.tasks)
+        add(["claims", key, "model"], "claimed model", claim.model, s.claimed_models)
+        add(["claims", key, "baselines"], "claimed model", claim.baselines, s.claimed_models)
+        add(["claims", key, "metrics"], "metric", claim.metrics, metrics_of(s.tasks.get(claim.task or "")))
     add(["study", "corpora"], "corpus", s.study.corpora, s.corpora)
     add(["study", "pretrain"], "pretraining recipe", s.study.pretrain, s.recipes.pretrain)
     add(["study", "tasks"], "task", s.study.tasks, s.tasks)
+    add(["study", "declared", "datasets"], "dataset", list(s.study.declared.datasets), s.datasets)
     add(["study", "models"], "model", s.study.models, s.models)
     add(["study", "reference"], "model in study.models called", s.study.reference, s.study.models)
     add(["study", "recipe"], "fine-tuning recipe", s.study.recipe, s.recipes.finetune)

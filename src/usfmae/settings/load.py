@@ -17,6 +17,7 @@ from usfmae.settings.checks import (
     pretrained_on_its_test,
     without_a_network,
 )
+from usfmae.settings.claims import ClaimsFile
 from usfmae.settings.datasets import DatasetsFile
 from usfmae.settings.models import ModelsFile
 from usfmae.settings.recipes import RecipesFile
@@ -26,6 +27,7 @@ from usfmae.settings.whole import Settings
 
 #: One model a file of config/. An overlay given with --configfile may hold keys of any of them.
 FILES: dict[str, type[BaseModel]] = {
+    "claims": ClaimsFile,
     "config": StudyFile,
     "datasets": DatasetsFile,
     "models": ModelsFile,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from usfmae.settings.access import Download
 from usfmae.settings.base import NO_EFFECT, Strict, Text
+from usfmae.settings.declared import Declared
 from usfmae.settings.models import Positive
 
 #: Kinds of licence, as `licence.use` of a dataset says.
@@ -73,6 +74,8 @@ class Study(Strict):
     shortcuts: bool = False
     """Also judge the test frames without the lesion, in every task whose datasets have masks."""
     explain: Explain
+    declared: Annotated[Declared, NO_EFFECT] = Declared()
+    """What only a person can say; the reporting checklists print it."""
 
 
 class Statistics(Strict):

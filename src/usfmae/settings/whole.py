@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from usfmae.settings.claims import ClaimsFile
 from usfmae.settings.datasets import DatasetsFile
 from usfmae.settings.models import Encoder, ModelsFile
 from usfmae.settings.recipes import RecipesFile
@@ -11,7 +12,7 @@ from usfmae.settings.study import StudyFile
 from usfmae.settings.tasks import TasksFile
 
 
-class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile):
+class Settings(StudyFile, DatasetsFile, ModelsFile, RecipesFile, TasksFile, ClaimsFile):
     """All configuration files together."""
 
     def members(self, corpus: str) -> list[str]:

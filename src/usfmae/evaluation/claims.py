@@ -1,0 +1,240 @@
+"""The ledger of claims: published, ours, interval, n, audit, and a verdict of every claim by a fixed rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from usfmae.evaluation import verdict
+from usfmae.evaluation.answers import OPENUS46, Answer, Answers
+from usfmae.evaluation.verdict import DIFFERS, NOT_TESTED, Verdict
+from usfmae.settings import Settings
+from usfmae.settings.claims import Claim
+
+ARMS = ("published", "corrected")
+POINTING = "pointing game"
+
+_OURS = ("model", "baseline", "value", "lower", "upper", "estimate", "n_frames", "n_subjects", "n_folds")
+COLUMNS = [
+    *("claim", "paper", "section", "kind", "says", "task", "part", "model", "baselines", "metric", "averaging"),
+    *("published", "unit", "protocol", "protocol_note", "settled_by", "data", "needs"),
+    *("seen", "seen_because", "audit"),
+    *(f"{name}_{arm}" for arm in ARMS for name in _OURS),
+    *("verdict", "reason", "verdict_corrected", "reason_corrected"),
+]
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one arm says of one metric of a claim; `answer` is None where there is nothing of ours."""
+
+    verdict: Verdict
+    answer: Answer | None = None
+    model: str | None = None
+    baseline: str | None = None
+
+
+def ledger(settings: Settings, results: Path) -> pd.DataFrame:
+    """The columns of `claims.csv`: a row a claim and metric; the verdict is the claim's, the same in its rows.
+
+    `verdict` is that of the published arm; `verdict_corrected` is the same rule on the corrected arm. Values of
+    ours lie in 0 to 1, counts are numbers, `published` is as printed, in `unit`.
+    """
+    answers = Answers(settings, results)
+    rows = [row for key, claim in settings.claims.items() for row in _rows(key, claim, answers)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(key: str, claim: Claim, answers: Answers) -> list[dict[str, Any]]:
+    names = claim.metrics or [""]
+    found = {arm: {name: _find(claim, name, arm, answers) for name in names} for arm in ARMS}
+    said = {
+        arm: verdict.together(
+            {name: each.verdict for name, each in by_metric.items()},
+            candidates=claim.averaging == "unknown",
+        )
+        for arm, by_metric in found.items()
+    }
+    fields = claim.model_dump()
+    common = {name: fields[name] for name in COLUMNS if name in fields} | {
+        "claim": key,
+        "part": claim.part or UNKNOWN,
+        "baselines": ", ".join(claim.baselines),
+        "needs": _needs(claim, answers),
+        "seen": claim.seen or ("no test images" if claim.task is None else UNKNOWN),
+        "audit": answers.audit(claim.task) if claim.task else "no test images",
+        "verdict": said["published"].verdict,
+        "reason": said["published"].reason,
+        "verdict_corrected": said["corrected"].verdict,
+        "reason_corrected": said["corrected"].reason,
+    }
+    rows = []
+    for name in names:
+        row = {**common, "metric": name or None}
+        for arm in ARMS:
+            row |= {f"{column}_{arm}": value for column, value in _ours(found[arm][name]).items()}
+        rows.append(row)
+    return rows
+
+
+def _ours(found: Finding) -> dict[str, Any]:
+    columns: dict[str, Any] = {"model": found.model, "baseline": found.baseline}
+    if found.answer is not None:
+        value = found.answer.value
+        columns |= {"value": value.value, "lower": value.lower, "upper": value.upper}
+        columns |= {name: getattr(found.answer, name) for name in ("estimate", "n_frames", "n_subjects", "n_folds")}
+    return columns
+
+
+def _needs(claim: Claim, answers: Answers) -> str:
+    """The data, and what each model of the claim needs."""
+    claimed = answers.settings.claimed_models
+    names = [claim.model, *claim.baselines] if claim.task and not claim.incomparable else []
+    return "; ".join([claim.needs, *(claimed[name].needs for name in names if name)])
+
+
+def _find(claim: Claim, metric: str, arm: str, answers: Answers) -> Finding:
+    """The rule of docs/claims.md, in its order."""
+    if claim.incomparable is not None:
+        return _untested(claim.incomparable)
+    if claim.kind == "count":
+        return _count(claim, answers)
+    if claim.task is None or claim.model is None:
+        return _untested("the workflow has no task or model for it")
+    closed = _closed(claim, claim.task, answers)
+    models, missing = _models(claim, claim.task, arm, answers)
+    if closed or claim.model not in models:
+        return _untested("; ".join([*closed, *missing.values()]))
+    found = _test(claim, claim.task, metric, models, missing, answers)
+    if found.verdict.verdict == DIFFERS and claim.protocol == "unknown":
+        why = f"{found.verdict.reason}; the paper's protocol is not known and may be why"
+        return Finding(Verdict(DIFFERS, why), found.answer, found.model, found.baseline)
+    return found
+
+
+def _closed(claim: Claim, task: str, answers: Answers) -> list[str]:
+    """Why the task answers nothing, as a list: empty where it can."""
+    reason = answers.no_task(task)
+    if reason is None:
+        return []
+    private = claim.data == "private" and reason != "simulated data"
+    return [f"the images are private and not here ({reason})" if private else reason]
+
+
+def _models(
+    claim: Claim, task: str, arm: str, answers: Answers
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Of the claim's model and baselines: the entry that answers, and why there is none."""
+    there, missing = {}, {}
+    for name in filter(None, [claim.model, *claim.baselines]):
+        entry, reason = answers.entry(answers.settings.claimed_models[name], arm, task)
+        if entry is None:
+            missing[name] = reason
+        else:
+            there[name] = entry
+    return there, missing
+
+
+def _test(
+    claim: Claim, task: str, metric: str, models: dict[str, str], missing: dict[str, str], answers: Answers
+) -> Finding:
+    model = models[str(claim.model)]
+    if claim.kind == "qualitative":
+        return _maps(claim, task, model, answers)
+    if claim.kind == "figure":
+        ours = answers.value(task, model, metric, claim.part)
+        if isinstance(ours, str):
+            return _untested(ours, model)
+        printed = claim.share(claim.published or 0.0), claim.share(claim.rounding)
+        return Finding(verdict.of_figure(*printed, ours.value, _widest(answers)), ours, model)
+    if claim.kind == "difference":
+        return _gain(claim, task, metric, models, missing, answers)
+    return _order(claim, task, metric, models, missing, answers)
+
+
+def _gain(
+    claim: Claim, task: str, metric: str, models: dict[str, str], missing: dict[str, str], answers: Answers
+) -> Finding:
+    model = models[str(claim.model)]
+    if missing:
+        return _untested("; ".join(missing.values()), model)
+    other = models[claim.baselines[0]]
+    ours = answers.difference(task, model, other, metric, claim.part)
+    base = answers.value(task, other, metric, claim.part or "cross-validation")
+    if isinstance(ours, str) or isinstance(base, str):
+        return _untested(str(ours if isinstance(ours, str) else base), model, other)
+    printed = claim.share(claim.published or 0.0), claim.share(claim.rounding)
+    if claim.unit == "percent or points":
+        said = verdict.of_gain(*printed, ours.value, base.value.value, _widest(answers))
+    else:
+        said = verdict.of_figure(*printed, ours.value, _widest(answers))
+    return Finding(said, ours, model, other)
+
+
+def _order(
+    claim: Claim, task: str, metric: str, models: dict[str, str], missing: dict[str, str], answers: Answers
+) -> Finding:
+    """The row shows the hardest baseline: the one with the smallest difference."""
+    model, found, gone = models[str(claim.model)], {}, list(missing.values())
+    for name in claim.baselines:
+        if name in models:
+            ours = answers.difference(task, model, models[name], metric, None)
+            if isinstance(ours, str):
+                gone.append(f"{models[name]}: {ours}")
+            else:
+                found[models[name]] = ours
+    if not found:
+        return _untested("; ".join(gone), model)
+    hardest = min(found, key=lambda name: found[name].value.value)
+    if (found[hardest].n_folds or 0) < 2:
+        why = "too few folds: one fold gives no test of the two ways of training"
+        return Finding(Verdict(NOT_TESTED, why), found[hardest], model, hardest)
+    if claim.direction == "close":
+        said = verdict.of_closeness(found[hardest].value, answers.settings.verdicts.close)
+    else:
+        said = verdict.of_order({name: each.value for name, each in found.items()}, gone)
+    return Finding(said, found[hardest], model, hardest)
+
+
+def _count(claim: Claim, answers: Answers) -> Finding:
+    published = claim.published or 0.0
+    ours: float | None = None
+    if claim.counted == "datasets of OpenUS-46":
+        ours = sum(each.number is not None for each in answers.settings.datasets.values())
+        missing = "the registry is not loaded" if not ours else ""
+    elif claim.counted == "frames of OpenUS-46":
+        corpora = {name: answers.openus46(name) for name in answers.settings.study_corpora()}
+        at_hand, frames = max(corpora.values(), default=(0, 0))
+        ours, missing = frames, "" if at_hand == OPENUS46 else f"data missing: {at_hand} of {OPENUS46} datasets at hand"
+    elif claim.task is not None:
+        reasons = _closed(claim, claim.task, answers)
+        ours, missing = answers.frames(claim.task), "; ".join(reasons)
+    if missing or ours is None:
+        return _untested(missing or "not counted")
+    said = verdict.of_count(published, claim.rounding, ours, more_than=claim.more_than)
+    counted = verdict.Value(float(ours), float("nan"), float("nan"))
+    return Finding(said, Answer(counted, claim.counted or ""))
+
+
+def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
+    measures = answers.table("explain", task, model, "faithfulness.csv")
+    rows = None if measures is None else measures[measures["measure"] == POINTING]
+    if rows is None or rows.empty:
+        return _untested(f"not run: no Score-CAM maps of {model} on frames with masks of {claim.outlined}", model)
+    row = rows.iloc[0]
+    value = verdict.Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
+    said = verdict.of_maps(value, float(row["baseline"]))
+    note = f"{said.reason}; the masks must outline {claim.outlined}"
+    return Finding(Verdict(said.verdict, note), Answer(value, POINTING, int(row["n_frames"])), model)
+
+
+def _untested(reason: str, model: str | None = None, baseline: str | None = None) -> Finding:
+    return Finding(Verdict(NOT_TESTED, reason), None, model, baseline)
+
+
+def _widest(answers: Answers) -> float:
+    return answers.settings.verdicts.widest_interval

@@ -1,0 +1,135 @@
+"""The rule of the verdict: what a result says of a published claim. In words: docs/claims.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AGREES, DIFFERS = "agrees", "differs"
+NOT_TOLD_APART = "cannot be told apart"
+NOT_TESTED = "cannot be tested"
+VERDICTS = (AGREES, DIFFERS, NOT_TOLD_APART, NOT_TESTED)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of `VERDICTS`, and why."""
+
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of ours with its 95 % interval, all in 0 to 1, or a difference of two, in −1 to 1."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+def of_figure(published: float, rounding: float, ours: Value, widest: float) -> Verdict:
+    """Whether the interval holds the published value, or one that is rounded to it."""
+    if unusable := _without_answer(ours, widest):
+        return unusable
+    if ours.lower - rounding / 2 <= published <= ours.upper + rounding / 2:
+        return Verdict(AGREES, "the interval holds the published value")
+    side = "above" if published > ours.upper else "below"
+    return Verdict(DIFFERS, f"the published value lies {side} the interval")
+
+
+def of_gain(published: float, rounding: float, ours: Value, baseline: float, widest: float) -> Verdict:
+    """A published gain of which it is not told whether it is in points or relative to the baseline: it is read
+    in both ways, and decided only where both say the same. `baseline` is our baseline's value, above 0."""
+    if unusable := _without_answer(ours, widest):
+        return unusable
+    points = of_figure(published, rounding, ours, math.inf)
+    scaled = Value(*(bound / baseline for bound in (ours.value, ours.lower, ours.upper)))
+    relative = of_figure(published, rounding, scaled, math.inf)
+    if points.verdict == relative.verdict:
+        return Verdict(points.verdict, f"read in points and relative: {points.reason}")
+    return Verdict(
+        NOT_TESTED,
+        f"whether the gain is relative or in points is not told, and it decides: read in points it "
+        f"{points.verdict}, relative it {relative.verdict}",
+    )
+
+
+def of_order(differences: dict[str, Value], missing: Sequence[str] = ()) -> Verdict:
+    """Whether the model is above each baseline, by the interval of each difference (model less baseline).
+
+    One baseline that is above the model refutes it; to confirm it, none may be missing.
+    """
+    refuted = [name for name, each in differences.items() if each.upper < 0]
+    if refuted:
+        return Verdict(DIFFERS, f"{', '.join(refuted)}: the interval of the difference lies below 0")
+    unclear = [name for name, each in differences.items() if math.isnan(each.lower)]
+    if missing or unclear:
+        parts = [*missing, *(f"{name}: no interval" for name in unclear)]
+        return Verdict(NOT_TESTED, "; ".join(parts))
+    open_ = [name for name, each in differences.items() if each.lower <= 0]
+    if open_:
+        return Verdict(NOT_TOLD_APART, f"{', '.join(open_)}: the interval of the difference includes 0")
+    return Verdict(AGREES, "the interval of the difference from each baseline lies above 0")
+
+
+def of_closeness(difference: Value, margin: float) -> Verdict:
+    """Whether the interval of the difference lies within the margin of zero."""
+    if math.isnan(difference.lower):
+        return Verdict(NOT_TESTED, "no interval")
+    if -margin <= difference.lower and difference.upper <= margin:
+        return Verdict(AGREES, f"the interval of the difference lies within {margin:g} of 0")
+    if difference.lower > margin or difference.upper < -margin:
+        return Verdict(DIFFERS, f"the interval of the difference lies further than {margin:g} from 0")
+    return Verdict(NOT_TOLD_APART, f"the interval of the difference reaches across {margin:g} from 0")
+
+
+def of_count(published: float, rounding: float, ours: float, *, more_than: bool) -> Verdict:
+    """Whether the count is the published one as it was rounded, or more than it."""
+    if more_than:
+        reached = ours > published
+        return Verdict(AGREES if reached else DIFFERS, f"counted {ours:,.0f}, claimed more than {published:,.0f}")
+    same = abs(ours - published) <= rounding / 2
+    return Verdict(AGREES if same else DIFFERS, f"counted {ours:,.0f}, claimed {published:,.0f}")
+
+
+def of_maps(ours: Value, centred: float) -> Verdict:
+    """Whether maps peak inside the masks more often than a blob in the centre does: shares of frames."""
+    share = "the interval of the share of maps that peak in the mask"
+    if math.isnan(ours.lower):
+        return Verdict(NOT_TESTED, "no interval")
+    if ours.lower > centred:
+        return Verdict(AGREES, f"{share} lies above that of a centred blob, {centred:.2f}")
+    if ours.upper < centred:
+        return Verdict(DIFFERS, f"{share} lies below that of a centred blob, {centred:.2f}")
+    return Verdict(NOT_TOLD_APART, f"{share} includes that of a centred blob, {centred:.2f}")
+
+
+def together(verdicts: dict[str, Verdict], *, candidates: bool) -> Verdict:
+    """One verdict of a claim from those of its metrics.
+
+    `candidates`: one of the metrics is meant and it is not told which, so they must agree among themselves.
+    Else all are meant: one that differs refutes the claim, and the weakest other verdict counts.
+    """
+    distinct = list(dict.fromkeys(verdicts.values()))
+    if len(distinct) == 1:
+        return distinct[0]
+    said = {each.verdict for each in distinct}
+    named = "; ".join(f"{name}: {each.reason}" for name, each in verdicts.items())
+    if len(said) == 1:
+        return Verdict(said.pop(), named)
+    if candidates:
+        by_metric = ", ".join(f"{name} {each.verdict}" for name, each in verdicts.items())
+        return Verdict(NOT_TESTED, f"the averaging is not told, and it decides: {by_metric}")
+    return Verdict(next(each for each in (DIFFERS, NOT_TESTED, NOT_TOLD_APART) if each in said), named)
+
+
+def _without_answer(ours: Value, widest: float) -> Verdict | None:
+    """Why an interval answers nothing, if so."""
+    if math.isnan(ours.lower) or math.isnan(ours.upper):
+        return Verdict(NOT_TESTED, "too few folds: no interval")
+    if ours.upper - ours.lower > widest:
+        width = ours.upper - ours.lower
+        return Verdict(NOT_TESTED, f"too few: the interval is {width:.2f} wide, more than {widest:g}")
+    return None
