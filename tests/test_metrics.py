@@ -59,9 +59,7 @@ def test_binary_metrics_equal_scikit_learn(weighted: bool) -> None:
         "f1_macro": sklearn_metrics.f1_score(truth, called, average="macro", **arguments),
         "f1_weighted": sklearn_metrics.f1_score(truth, called, average="weighted", **arguments),
         "f1": sklearn_metrics.f1_score(truth, called, **arguments),
-        "precision_weighted": sklearn_metrics.precision_score(
-            truth, called, average="weighted", **arguments
-        ),
+        "precision_weighted": sklearn_metrics.precision_score(truth, called, average="weighted", **arguments),
         "auc": sklearn_metrics.roc_auc_score(truth, score, **arguments),
         "average_precision": sklearn_metrics.average_precision_score(truth, score, **arguments),
         "kappa": sklearn_metrics.cohen_kappa_score(truth, called, **arguments),
@@ -93,9 +91,7 @@ def test_multiclass_metrics_equal_scikit_learn(weighted: bool) -> None:
         "precision": sklearn_metrics.precision_score(codes, chosen, average="macro", **arguments),
         "f1_macro": sklearn_metrics.f1_score(codes, chosen, average="macro", **arguments),
         "f1_weighted": sklearn_metrics.f1_score(codes, chosen, average="weighted", **arguments),
-        "precision_weighted": sklearn_metrics.precision_score(
-            codes, chosen, average="weighted", **arguments
-        ),
+        "precision_weighted": sklearn_metrics.precision_score(codes, chosen, average="weighted", **arguments),
         "auc": sklearn_metrics.roc_auc_score(codes, probabilities, multi_class="ovr", **arguments),
         "average_precision": sklearn_metrics.average_precision_score(one_hot, probabilities, **arguments),
         "kappa": sklearn_metrics.cohen_kappa_score(codes, chosen, **arguments),

@@ -1,4 +1,8 @@
 # Which files each stage's target asks for, as functions of the settings.
+CLAIMS = ["results/statistics/claims.csv", "results/statistics/arithmetic.csv"]
+CLAIMED = ["summary.csv", "comparisons.csv", "fold_metrics.csv"]
+
+
 def download_files(settings):
     return [f"resources/{dataset}/fetched.json" for dataset in datasets_of(settings)]
 
@@ -36,7 +40,8 @@ def finetune_files(settings):
 def statistics_files(settings):
     files = below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
     files += label_efficiency_files(settings) + subgroup_files(settings)
-    return files + (shortcut_files(settings) if settings.study.shortcuts else [])
+    files += shortcut_files(settings) if settings.study.shortcuts else []
+    return files + CLAIMS
 
 
 def label_efficiency_files(settings):
@@ -76,3 +81,30 @@ def export_files(settings):
     study = settings.study
     folders = [f"results/export/{task}/{model}" for task in study.tasks for model in study.explain.models]
     return below(folders, EXPORTED)
+
+
+def claim_inputs(settings):
+    """What the ledger reads: of the study's tasks those that a claim is about, and what the audits found."""
+    claims = settings.claims.values()
+    tasks = [task for task in settings.study.tasks if task in {claim.task for claim in claims}]
+    files = below([f"results/statistics/{task}" for task in tasks], CLAIMED)
+    files += below([f"results/finetune/{task}" for task in tasks], SPLIT)
+    audits = [f"results/corpus/{corpus}" for corpus in settings.study_corpora()]
+    mapped = {claim.task for claim in claims if claim.outlined}
+    explained = [
+        f"results/explain/{t}/{m}" for t in tasks if t in mapped for m in settings.study.explain.models
+    ]
+    files += below(audits, ["availability.csv", "overlaps.csv"]) + below(explained, ["faithfulness.csv"])
+    return files + (seen_files(settings) if tasks else [])
+
+
+def claim_settings(settings):
+    """All settings that the ledger depends on; what is printed in it counts too."""
+    names = ("papers", "claimed_models", "verdicts", "claims")
+    ledger = settings.model_dump(mode="json", include=set(names))
+    tasks = {name: settings.tasks[name].effective() for name in settings.study.tasks}
+    models = {name: settings.models[name].effective() for name in settings.study.models}
+    counts = {name: d.counts.files for name, d in settings.datasets.items() if d.number is not None}
+    recipe = settings.recipes.pretrain.get("usfmae_published")
+    facts = {"counts": counts, "recipe": recipe.effective() if recipe else None}
+    return {**ledger, **facts, "tasks": tasks, "models": models, "fractions": settings.study.fractions}

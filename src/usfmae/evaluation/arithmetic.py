@@ -1,4 +1,4 @@
-"""What published figures allow by arithmetic alone: no data and no training, so each can be checked by hand."""
+"""What published figures allow by arithmetic alone: no data, no training, and each can be checked by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fit:
 
 
 def signed_rank_tail(n: int) -> np.ndarray:
-    """P(W ≤ w) for w = 0 to n(n + 1)/2, of the smaller rank sum of n pairs without ties: the exact one-sided p."""
+    """P(W ≤ w) for w = 0 to n(n + 1)/2, of one rank sum of n pairs without ties: the exact one-sided p."""
     ways = np.ones(1)
     for rank in range(1, n + 1):  # each rank goes to one side or the other
         longer = np.zeros(len(ways) + rank)
@@ -77,7 +77,7 @@ def sizes_for(accuracies: Iterable[float], rounding: float, sizes: Iterable[int]
 
 
 def score_pairs(gain: float, rounding: float) -> list[tuple[float, float]]:
-    """Pairs of scores of two decimals (baseline, model), up to 1, whose relative gain in % is `gain` as printed."""
+    """Pairs of two-decimal scores (baseline, model), up to 1, whose relative gain in % is `gain` as printed."""
     return [
         (low / 100, high / 100)
         for low in range(1, 100)
@@ -93,7 +93,7 @@ def simplest_ratio(pairs: list[tuple[float, float]]) -> Fraction:
 
 
 def reachable_gains(rounding: float, most: float = 50.0) -> float:
-    """Share of all gains from 0 to `most` % that some pair of two-decimal scores has: how little a fit says."""
+    """Share of all gains from 0 to `most` % that some pair of two-decimal scores has: what a fit is worth."""
     gains = {
         round(100 * (high - low) / low / rounding) for low in range(1, 100) for high in range(low + 1, 101)
     }
@@ -108,7 +108,7 @@ def whole_image_share(
     that the whole image is taken, and the mean area of the crops that do not. By simulation, seed 0."""
     generator = np.random.default_rng(0)
     target = side**2 * generator.uniform(*area, draws)
-    aspect = np.exp(generator.uniform(*np.log(ratio), draws))
+    aspect = np.exp(generator.uniform(math.log(ratio[0]), math.log(ratio[1]), draws))
     width, height = np.rint(np.sqrt(target * aspect)), np.rint(np.sqrt(target / aspect))
     fits = (width <= side) & (height <= side)
     return float((1 - fits.mean()) ** 10), float((width * height)[fits].mean() / side**2)
@@ -136,7 +136,9 @@ def _wilcoxon(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
     for n, pairs in named.items():
         ways = [f"{fit.method} (W = {fit.statistic:g}, p = {fit.p:.5f})" for fit in fits if fit.n == n]
         least = smallest_exact_p(n)
-        computed = f"{n} pairs: {'; '.join(ways) or 'no statistic gives it'}. Smallest exact two-sided p {least:.4g}"
+        computed = (
+            f"{n} pairs: {'; '.join(ways) or 'no statistic gives it'}. Smallest exact two-sided p {least:.4g}"
+        )
         means = f"{pairs} can give it" if ways else f"{pairs} cannot give it"
         yield f"Wilcoxon, {n} pairs", "hygroma_wilcoxon", shown, computed, means
     by_method: dict[str, list[str]] = {}
@@ -168,8 +170,8 @@ def _test_sizes(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
         "heart_accuracy, heart_gain_accuracy",
         f"{accuracy.published:.2f} % and {baseline:.2f} % (if the gain is in points)",
         f"{len(sizes)} sizes fit: {', '.join(map(str, sizes))}",
-        f"the official test part of 1,379 {'fits' if 1379 in sizes else 'does not fit'}; of the simple shares of "
-        f"{total.published:,.0f} (10, 15, 20, 25, 30 %) {', '.join(whole) or 'none'} fits",
+        f"the official test part of 1,379 {'fits' if 1379 in sizes else 'does not fit'}; of the simple shares "
+        f"of {total.published:,.0f} (10, 15, 20, 25, 30 %) {', '.join(whole) or 'none'} fits",
     )
 
 
@@ -202,9 +204,13 @@ def _gains(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
         if pairs:
             ratio = simplest_ratio(pairs)
             shown = ", ".join(f"{a:.2f} to {b:.2f}" for a, b in pairs[-3:])
-            computed = f"{len(pairs)} pairs of two-decimal scores, the simplest ratio {ratio}; such as {shown}"
+            computed = (
+                f"{len(pairs)} pairs of two-decimal scores, the simplest ratio {ratio}; such as {shown}"
+            )
             share = reachable_gains(claim.rounding)
-            means = f"may be relative; {share:.0%} of all gains up to 50 % printed this finely have such a pair"
+            means = (
+                f"may be relative; {share:.0%} of all gains up to 50 % printed this finely have such a pair"
+            )
         yield "A gain read as relative", name, f"{claim.published:g} %", computed, means
 
 
@@ -251,6 +257,7 @@ def _crops(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
         "Random crops of pretraining",
         "",
         f"area of {low:g} to {high:g} of the image",
-        f"an area above 1 never fits: {whole:.1%} of the samples are the whole image, the others {area:.0%} of it",
+        f"an area above 1 never fits: {whole:.1%} of the samples are the whole image, the mean area of the "
+        f"others is {area:.0%} of it",
         "a stronger crop than a scale up to 2 suggests",
     )

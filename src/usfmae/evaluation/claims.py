@@ -19,7 +19,19 @@ POINTING = "pointing game"
 
 _OURS = ("model", "baseline", "value", "lower", "upper", "estimate", "n_frames", "n_subjects", "n_folds")
 COLUMNS = [
-    *("claim", "paper", "section", "kind", "says", "task", "part", "model", "baselines", "metric", "averaging"),
+    *(
+        "claim",
+        "paper",
+        "section",
+        "kind",
+        "says",
+        "task",
+        "part",
+        "model",
+        "baselines",
+        "metric",
+        "averaging",
+    ),
     *("published", "unit", "protocol", "protocol_note", "settled_by", "data", "needs"),
     *("seen", "seen_because", "audit"),
     *(f"{name}_{arm}" for arm in ARMS for name in _OURS),
@@ -39,10 +51,10 @@ class Finding:
 
 
 def ledger(settings: Settings, results: Path) -> pd.DataFrame:
-    """The columns of `claims.csv`: a row a claim and metric; the verdict is the claim's, the same in its rows.
+    """The columns of `claims.csv`: a row a claim and metric; the verdict is the claim's, the same in all.
 
-    `verdict` is that of the published arm; `verdict_corrected` is the same rule on the corrected arm. Values of
-    ours lie in 0 to 1, counts are numbers, `published` is as printed, in `unit`.
+    `verdict` is that of the published arm; `verdict_corrected` is the same rule on the corrected arm. Values
+    of ours lie in 0 to 1, counts are numbers, `published` is as printed, in `unit`.
     """
     answers = Answers(settings, results)
     rows = [row for key, claim in settings.claims.items() for row in _rows(key, claim, answers)]
@@ -86,7 +98,9 @@ def _ours(found: Finding) -> dict[str, Any]:
     if found.answer is not None:
         value = found.answer.value
         columns |= {"value": value.value, "lower": value.lower, "upper": value.upper}
-        columns |= {name: getattr(found.answer, name) for name in ("estimate", "n_frames", "n_subjects", "n_folds")}
+        columns |= {
+            name: getattr(found.answer, name) for name in ("estimate", "n_frames", "n_subjects", "n_folds")
+        }
     return columns
 
 
@@ -106,9 +120,11 @@ def _find(claim: Claim, metric: str, arm: str, answers: Answers) -> Finding:
     if claim.task is None or claim.model is None:
         return _untested("the workflow has no task or model for it")
     closed = _closed(claim, claim.task, answers)
+    if closed:
+        return _untested(closed)
     models, missing = _models(claim, claim.task, arm, answers)
-    if closed or claim.model not in models:
-        return _untested("; ".join([*closed, *missing.values()]))
+    if claim.model not in models:
+        return _untested("; ".join(missing.values()))
     found = _test(claim, claim.task, metric, models, missing, answers)
     if found.verdict.verdict == DIFFERS and claim.protocol == "unknown":
         why = f"{found.verdict.reason}; the paper's protocol is not known and may be why"
@@ -116,18 +132,14 @@ def _find(claim: Claim, metric: str, arm: str, answers: Answers) -> Finding:
     return found
 
 
-def _closed(claim: Claim, task: str, answers: Answers) -> list[str]:
-    """Why the task answers nothing, as a list: empty where it can."""
-    reason = answers.no_task(task)
-    if reason is None:
-        return []
-    private = claim.data == "private" and reason != "simulated data"
-    return [f"the images are private and not here ({reason})" if private else reason]
+def _closed(claim: Claim, task: str, answers: Answers) -> str:
+    """Why the task answers nothing; empty where it can."""
+    reason = answers.no_task(task) or ""
+    private = reason and reason != "simulated data" and claim.data == "private"
+    return f"the images are private ({reason})" if private else reason
 
 
-def _models(
-    claim: Claim, task: str, arm: str, answers: Answers
-) -> tuple[dict[str, str], dict[str, str]]:
+def _models(claim: Claim, task: str, arm: str, answers: Answers) -> tuple[dict[str, str], dict[str, str]]:
     """Of the claim's model and baselines: the entry that answers, and why there is none."""
     there, missing = {}, {}
     for name in filter(None, [claim.model, *claim.baselines]):
@@ -209,10 +221,12 @@ def _count(claim: Claim, answers: Answers) -> Finding:
     elif claim.counted == "frames of OpenUS-46":
         corpora = {name: answers.openus46(name) for name in answers.settings.study_corpora()}
         at_hand, frames = max(corpora.values(), default=(0, 0))
-        ours, missing = frames, "" if at_hand == OPENUS46 else f"data missing: {at_hand} of {OPENUS46} datasets at hand"
+        ours, missing = (
+            frames,
+            "" if at_hand == OPENUS46 else f"data missing: {at_hand} of {OPENUS46} datasets at hand",
+        )
     elif claim.task is not None:
-        reasons = _closed(claim, claim.task, answers)
-        ours, missing = answers.frames(claim.task), "; ".join(reasons)
+        ours, missing = answers.frames(claim.task), _closed(claim, claim.task, answers)
     if missing or ours is None:
         return _untested(missing or "not counted")
     said = verdict.of_count(published, claim.rounding, ours, more_than=claim.more_than)
@@ -224,7 +238,9 @@ def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
     measures = answers.table("explain", task, model, "faithfulness.csv")
     rows = None if measures is None else measures[measures["measure"] == POINTING]
     if rows is None or rows.empty:
-        return _untested(f"not run: no Score-CAM maps of {model} on frames with masks of {claim.outlined}", model)
+        return _untested(
+            f"not run: no Score-CAM maps of {model} on frames with masks of {claim.outlined}", model
+        )
     row = rows.iloc[0]
     value = verdict.Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
     said = verdict.of_maps(value, float(row["baseline"]))

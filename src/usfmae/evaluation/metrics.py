@@ -28,9 +28,10 @@ def compute(
     """The metrics of `(N,)` class names and `(N, C)` probabilities (0 to 1, columns as in `classes`).
 
     Of two classes, `positive` (the last unless named) is predicted from `threshold` (0.5) on, and sensitivity
-    (the same as recall), specificity, precision, f1, auc and average_precision are that class's. Of more classes,
-    the likeliest is predicted and these are means over the classes, each against the rest; the classes' own
-    values follow as `sensitivity_<class>`, and likewise for specificity, precision, f1 and auc.
+    (the same as recall), specificity, precision, f1, auc and average_precision are that class's. Of more
+    classes, the likeliest is predicted and these are means over the classes, each against the rest (of f1,
+    `f1_macro`); the classes' own values follow as `sensitivity_<class>`, and likewise for specificity,
+    precision, f1 and auc.
 
     As in scikit-learn, the precision of a class that is never predicted is 0, and the Brier score is the mean
     squared error of the positive class's probability, or summed over the classes if there are more than two.

@@ -40,8 +40,11 @@ def of_figure(published: float, rounding: float, ours: Value, widest: float) -> 
 
 
 def of_gain(published: float, rounding: float, ours: Value, baseline: float, widest: float) -> Verdict:
-    """A published gain of which it is not told whether it is in points or relative to the baseline: it is read
-    in both ways, and decided only where both say the same. `baseline` is our baseline's value, above 0."""
+    """Whether the interval holds a published gain of which it is not told if it is in points or relative.
+
+    It is read in both ways, and decided only where both say the same. `baseline` is our baseline's value,
+    above 0, and taken as exact.
+    """
     if unusable := _without_answer(ours, widest):
         return unusable
     points = of_figure(published, rounding, ours, math.inf)
@@ -89,7 +92,9 @@ def of_count(published: float, rounding: float, ours: float, *, more_than: bool)
     """Whether the count is the published one as it was rounded, or more than it."""
     if more_than:
         reached = ours > published
-        return Verdict(AGREES if reached else DIFFERS, f"counted {ours:,.0f}, claimed more than {published:,.0f}")
+        return Verdict(
+            AGREES if reached else DIFFERS, f"counted {ours:,.0f}, claimed more than {published:,.0f}"
+        )
     same = abs(ours - published) <= rounding / 2
     return Verdict(AGREES if same else DIFFERS, f"counted {ours:,.0f}, claimed {published:,.0f}")
 

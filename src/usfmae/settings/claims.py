@@ -1,4 +1,4 @@
-"""`config/claims.yaml`: what the papers claim, what would settle each claim, and whose results may answer it."""
+"""`config/claims.yaml`: what the papers claim, what would settle it, and whose results may answer."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ class Claim(Strict):
     """As printed, in `unit`."""
     rounding: Annotated[float, Field(ge=0)] = 0.0
     """One unit of its last printed digit."""
-    unit: (
-        Literal["percent", "share", "percent or points", "p", "images", "datasets", "regions"] | None
-    ) = None
+    unit: Literal["percent", "share", "percent or points", "p", "images", "datasets", "regions"] | None = None
     """`percent or points`: a gain in %, of which it is not told whether it is relative or in points."""
     direction: Literal["above", "close"] | None = None
     """Of an order: what the model is to its baselines."""

@@ -1,0 +1,103 @@
+"""The rule of the verdict: what an interval of ours says of a published claim."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from usfmae.evaluation.verdict import (
+    AGREES,
+    DIFFERS,
+    NOT_TESTED,
+    NOT_TOLD_APART,
+    Value,
+    Verdict,
+    of_closeness,
+    of_count,
+    of_figure,
+    of_gain,
+    of_maps,
+    of_order,
+    together,
+)
+
+NO_INTERVAL = Value(0.9, math.nan, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [(0.85, AGREES), (0.80, AGREES), (0.92, DIFFERS), (0.78, DIFFERS)],
+)
+def test_a_figure_agrees_where_the_interval_holds_it(published: float, said: str) -> None:
+    assert of_figure(published, 0.0, Value(0.85, 0.80, 0.90), 0.2).verdict == said
+
+
+def test_a_figure_agrees_where_a_value_in_the_interval_is_rounded_to_it() -> None:
+    ours = Value(0.85, 0.80, 0.904)
+    assert of_figure(0.91, 0.02, ours, 0.2).verdict == AGREES
+    assert of_figure(0.91, 0.01, ours, 0.2).verdict == DIFFERS
+
+
+def test_an_interval_that_is_missing_or_too_wide_answers_nothing() -> None:
+    missing, wide = of_figure(0.9, 0, NO_INTERVAL, 0.2), of_figure(0.9, 0, Value(0.9, 0.75, 1.0), 0.2)
+    assert (missing.verdict, missing.reason) == (NOT_TESTED, "too few folds: no interval")
+    assert wide.verdict == NOT_TESTED and "0.25 wide" in wide.reason
+
+
+def test_a_gain_is_decided_only_where_points_and_relative_say_the_same() -> None:
+    ours = Value(0.10, 0.06, 0.14)  # relative to a baseline of 0.5: 0.20 (0.12 to 0.28)
+    assert of_gain(0.13, 0, ours, 0.5, 0.2).verdict == AGREES
+    assert of_gain(0.30, 0, ours, 0.5, 0.2).verdict == DIFFERS
+    only_points, only_relative = of_gain(0.10, 0, ours, 0.5, 0.2), of_gain(0.20, 0, ours, 0.5, 0.2)
+    assert only_points.verdict == only_relative.verdict == NOT_TESTED
+    assert "in points it agrees, relative it differs" in only_points.reason
+    assert "in points it differs, relative it agrees" in only_relative.reason
+
+
+def test_an_order_holds_only_where_every_difference_lies_above_zero() -> None:
+    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01)
+    across = Value(0.02, -0.01, 0.05)
+    assert of_order({"a": above, "b": above}).verdict == AGREES
+    assert of_order({"a": above, "b": across}).verdict == NOT_TOLD_APART
+    assert of_order({"a": above, "b": below}).verdict == DIFFERS
+
+
+def test_a_missing_baseline_leaves_an_order_open_unless_another_refutes_it() -> None:
+    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01)
+    assert of_order({"a": above}, ["b: weights missing"]).verdict == NOT_TESTED
+    assert of_order({"a": below}, ["b: weights missing"]).verdict == DIFFERS
+    assert of_order({"a": above, "b": NO_INTERVAL}).verdict == NOT_TESTED
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "said"),
+    [(-0.01, 0.01, AGREES), (0.03, 0.05, DIFFERS), (-0.05, -0.03, DIFFERS), (-0.01, 0.03, NOT_TOLD_APART)],
+)
+def test_models_are_close_where_the_interval_lies_within_the_margin(
+    lower: float, upper: float, said: str
+) -> None:
+    assert of_closeness(Value((lower + upper) / 2, lower, upper), 0.02).verdict == said
+
+
+def test_a_count_is_held_to_how_it_was_rounded() -> None:
+    assert of_count(370_000, 10_000, 366_000, more_than=False).verdict == AGREES
+    assert of_count(370_000, 10_000, 364_000, more_than=False).verdict == DIFFERS
+    assert of_count(20, 0, 21, more_than=True).verdict == AGREES
+    assert of_count(20, 0, 20, more_than=True).verdict == DIFFERS
+
+
+@pytest.mark.parametrize(("centred", "said"), [(0.3, AGREES), (0.9, DIFFERS), (0.6, NOT_TOLD_APART)])
+def test_maps_must_beat_a_blob_in_the_centre(centred: float, said: str) -> None:
+    assert of_maps(Value(0.6, 0.4, 0.8), centred).verdict == said
+
+
+def test_candidates_must_agree_and_metrics_that_are_all_meant_are_held_to_the_worst() -> None:
+    good, bad, open_ = Verdict(AGREES, "x"), Verdict(DIFFERS, "y"), Verdict(NOT_TOLD_APART, "z")
+    both = {"f1_macro": good, "f1_weighted": bad}
+    decided = together(both, candidates=True)
+    assert decided.verdict == NOT_TESTED
+    assert "f1_macro agrees, f1_weighted differs" in decided.reason
+    assert together(both, candidates=False).verdict == DIFFERS
+    assert together({"a": good, "b": open_}, candidates=False).verdict == NOT_TOLD_APART
+    assert together({"a": good, "b": Verdict(AGREES, "w")}, candidates=True).verdict == AGREES
