@@ -6,7 +6,7 @@ import re
 STAGE_VERSION = dict(download=1, corpus=2, pretrain=2, finetune=1)
 STAGE_VERSION |= dict(statistics=2, explain=1, export=1, report=1, track=1)
 
-REPORT = ["results/report/report.html", "results/figures", "results/tables"]
+REPORT = ["results/report/report.html", "results/figures", "results/tables", "results/report/claims.html"]
 SYNCED = "results/mlflow/synced.json"
 RUN = "results/finetune/{task}/{model}/{recipe}/fraction-{fraction}/seed-{seed}/fold-{fold}"
 

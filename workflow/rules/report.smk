@@ -11,6 +11,7 @@ rule write_report:
         REPORT[0],
         directory(REPORT[1]),
         directory(REPORT[2]),
+        REPORT[3],
     log:
         "logs/report/report.log",
     benchmark:

@@ -132,6 +132,8 @@ class Answers:
         if isinstance(base, str):
             return base
         role, test = "test", CORRECTED_T
+        if part != "hold-out" and base.n_folds == 1:
+            return "too few folds: one fold gives no test of the two ways of training"
         if part == "hold-out":
             role, test = ("test" if self._one_part(task) else "holdout"), BOOTSTRAP
             base = self.value(task, a, metric, part)

@@ -44,7 +44,7 @@ def smallest_exact_p(n: int) -> float:
 def wilcoxon_fits(p: float, rounding: float, pairs: Iterable[int]) -> Iterator[Fit]:
     """The numbers of `pairs` with a statistic whose p is `p` as printed, by each common way to compute it.
 
-    Exact: W a whole number. Normal approximation, with and without continuity correction: W in halves, as
+    Exact: W a whole number. Normal approximation, with and without continuity correction: W in halves too, as
     ties give it (the variance is that without ties). One-sided p are half of the two-sided.
     """
     for n in pairs:
@@ -61,7 +61,9 @@ def wilcoxon_fits(p: float, rounding: float, pairs: Iterable[int]) -> Iterator[F
                     found.append((method, float(w), sides / 2 * math.erfc(z / math.sqrt(2))))
             for method, statistic, value in found:
                 if abs(value - p) <= rounding / 2 * (1 + 1e-9):
-                    yield Fit(n, f"{method}, {'two' if sides == 2 else 'one'}-sided", float(statistic), value)
+                    ties = ", with ties" if statistic % 1 else ""
+                    side = "two" if sides == 2 else "one"
+                    yield Fit(n, f"{method}, {side}-sided{ties}", float(statistic), value)
 
 
 def sizes_for(accuracies: Iterable[float], rounding: float, sizes: Iterable[int]) -> list[int]:
@@ -77,7 +79,7 @@ def sizes_for(accuracies: Iterable[float], rounding: float, sizes: Iterable[int]
 
 
 def score_pairs(gain: float, rounding: float) -> list[tuple[float, float]]:
-    """Pairs of two-decimal scores (baseline, model), up to 1, whose relative gain in % is `gain` as printed."""
+    """Pairs of two-decimal scores (baseline, model) up to 1 whose relative gain in % is printed as `gain`."""
     return [
         (low / 100, high / 100)
         for low in range(1, 100)
@@ -170,7 +172,7 @@ def _test_sizes(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
         "heart_accuracy, heart_gain_accuracy",
         f"{accuracy.published:.2f} % and {baseline:.2f} % (if the gain is in points)",
         f"{len(sizes)} sizes fit: {', '.join(map(str, sizes))}",
-        f"the official test part of 1,379 {'fits' if 1379 in sizes else 'does not fit'}; of the simple shares "
+        f"the official test part of 1,379 {'fits' if 1379 in sizes else 'does not'}; of the simple shares "
         f"of {total.published:,.0f} (10, 15, 20, 25, 30 %) {', '.join(whole) or 'none'} fits",
     )
 
@@ -259,5 +261,5 @@ def _crops(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
         f"area of {low:g} to {high:g} of the image",
         f"an area above 1 never fits: {whole:.1%} of the samples are the whole image, the mean area of the "
         f"others is {area:.0%} of it",
-        "a stronger crop than a scale up to 2 suggests",
+        "a scale above 1 acts as one up to 1, with the whole image now and then",
     )

@@ -191,20 +191,17 @@ def _order(
     claim: Claim, task: str, metric: str, models: dict[str, str], missing: dict[str, str], answers: Answers
 ) -> Finding:
     """The row shows the hardest baseline: the one with the smallest difference."""
-    model, found, gone = models[str(claim.model)], {}, list(missing.values())
-    for name in claim.baselines:
-        if name in models:
-            ours = answers.difference(task, model, models[name], metric, None)
-            if isinstance(ours, str):
-                gone.append(f"{models[name]}: {ours}")
-            else:
-                found[models[name]] = ours
+    model, found, reasons = models[str(claim.model)], {}, list(missing.values())
+    for name in filter(models.get, claim.baselines):
+        ours = answers.difference(task, model, models[name], metric, None)
+        if isinstance(ours, str):
+            reasons.append(ours)
+        else:
+            found[models[name]] = ours
+    gone = list(dict.fromkeys(reasons))
     if not found:
         return _untested("; ".join(gone), model)
     hardest = min(found, key=lambda name: found[name].value.value)
-    if (found[hardest].n_folds or 0) < 2:
-        why = "too few folds: one fold gives no test of the two ways of training"
-        return Finding(Verdict(NOT_TESTED, why), found[hardest], model, hardest)
     if claim.direction == "close":
         said = verdict.of_closeness(found[hardest].value, answers.settings.verdicts.close)
     else:

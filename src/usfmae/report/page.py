@@ -7,6 +7,8 @@ from pathlib import Path
 import jinja2
 
 from usfmae.record import atomic
+from usfmae.report.checklists.table import write_checklists
+from usfmae.report.claims_page import claims_page
 from usfmae.report.corpus_section import corpus_section
 from usfmae.report.exhibits import Exhibits
 from usfmae.report.pretraining_section import pretraining_section
@@ -17,10 +19,12 @@ from usfmae.report.words import class_name
 from usfmae.settings import Settings
 
 _HERE = Path(__file__).parent
+LEDGER = "claims.html"
 
 
 def write_report(settings: Settings, results: Path, out: Path, figures: Path, tables: Path) -> None:
-    """Writes the page `out`, its figures as PNG and PDF into `figures` and its tables as CSV into `tables`.
+    """Writes the page `out`, its figures as PNG and PDF into `figures` and its tables as CSV into `tables`;
+    beside it the page of the ledger of claims, `LEDGER`.
 
     `results` holds the stages' products as docs/contracts.md says. A product that is not there leaves its
     part out; a model without predictions is listed as not run. The same products give the same bytes.
@@ -35,9 +39,13 @@ def write_report(settings: Settings, results: Path, out: Path, figures: Path, ta
     )
     environment.filters["class_name"] = class_name
     simulated = products.simulated(products.datasets)
+    claims = claims_page(products, exhibits)
+    common = {"title": settings.study.title, "style": (_HERE / "page.css").read_text(encoding="utf-8")}
     page = environment.get_template("page.html").render(
-        title=settings.study.title,
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        **common,
+        claims=claims,
+        ledger=LEDGER,
+        checklists=write_checklists(products, exhibits),
         simulated=sorted(settings.datasets[name].title for name in simulated),
         all_simulated=len(simulated) == len(products.datasets),
         overview=overview_section(products, exhibits),
@@ -47,4 +55,7 @@ def write_report(settings: Settings, results: Path, out: Path, figures: Path, ta
         methods=methods_section(products, exhibits),
     )
     with atomic(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    page = environment.get_template(LEDGER).render(**common, claims=claims, report=out.name)
+    with atomic(out.with_name(LEDGER)) as temporary:
         temporary.write_text(page, encoding="utf-8")
