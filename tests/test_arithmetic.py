@@ -68,6 +68,7 @@ def test_four_folds_cannot_give_the_published_p_and_sixteen_pairs_can() -> None:
     assert {(16, 14.5), (18, 22), (20, 31), (21, 36)} <= plain
     one_sided = [fit.n for fit in fits if fit.method == "exact, one-sided"]
     assert {21, 22, 25} <= set(one_sided) and min(one_sided) == 21
+    assert min(fit.n for fit in fits if fit.method == "exact, two-sided") == 32
 
 
 def test_the_sizes_of_the_test_part_are_those_worked_out_by_hand() -> None:

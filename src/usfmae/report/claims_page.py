@@ -27,9 +27,9 @@ def claims_page(products: Products, exhibits: Exhibits) -> dict[str, Any] | None
     shown = pd.DataFrame([{"Paper": papers[row["paper"]].title, **row["cells"]} for row in rows])
     exhibits.table("claims", shown, "", set(shown))
     said = [row["verdict"] for row in rows]
-    counts = ", ".join(f"{said.count(verdict)} {_PLURAL.get(verdict, verdict)}" for verdict in VERDICTS)
+    counts = ", ".join(f"{verdict} {said.count(verdict)}" for verdict in VERDICTS)
     return {
-        "sentence": f"Of {len(rows)} claims {counts}.",
+        "sentence": f"{len(rows)} claims: {counts}.",
         "papers": [
             {
                 "title": paper.title,
@@ -41,9 +41,6 @@ def claims_page(products: Products, exhibits: Exhibits) -> dict[str, Any] | None
         ],
         "arithmetic": _arithmetic(products, exhibits),
     }
-
-
-_PLURAL = {"agrees": "agree", "differs": "differ"}
 
 
 def _row(key: str, table: pd.DataFrame, products: Products) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def _markdown(of: Checklist, table: pd.DataFrame, products: Products) -> str:
         "",
         f"{of.reference}. {of.note}",
         "",
-        "Written by a run from its own files. An answer is a location below results/, No, or NA and why. It does",
-        "not say that what stands there is enough. What only a person can say is declared in",
+        "Written by a run from its own files. An answer is a location below results/, No, or NA and why. It",
+        "does not say that what stands there is enough. What only a person can say is declared in",
         f'`study.declared` of the configuration, and is "{NOT_STATED}" until then: nothing is guessed.',
         "",
     ]
