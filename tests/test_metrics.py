@@ -228,7 +228,7 @@ def test_ten_thousand_bootstraps_of_a_binary_task_take_under_ten_seconds() -> No
         seed=0,
     )
     assert time.perf_counter() - started < 10
-    assert draws.shape == (10_000, 13)
+    assert draws.shape == (10_000, 15)
 
 
 def test_the_area_is_one_half_where_all_scores_tie() -> None:

@@ -144,8 +144,7 @@ def precision(products: Products) -> Evidence | None:
 
 
 def partitions(products: Products) -> Evidence | None:
-    files = there(products, *(f"tables/{task}_split.csv" for task in products.study.tasks))
-    files += of_tasks(products, "finetune", "folds.parquet")
+    files = of_tasks(products, "finetune", "folds.parquet")
     return found(files, "frames of each class and subjects, by fold and part")
 
 
