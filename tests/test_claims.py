@@ -204,6 +204,13 @@ def test_a_model_whose_weights_are_missing_is_named_so(tmp_path: Path) -> None:
     assert row["reason"] == "Small: imagenet not run (weights missing)"
 
 
+def test_missing_weights_are_named_before_what_else_is_in_the_way(tmp_path: Path) -> None:
+    write_availability(tmp_path)
+    write_task(tmp_path, [not_run_row("usfmae")])
+    row = settled(tmp_path, FIGURE, {"corpora": {"demo": {"size": 64}}})
+    assert row["reason"] == "Big: usfmae not run (weights missing)"
+
+
 def test_the_first_model_of_an_arm_that_ran_is_taken(tmp_path: Path) -> None:
     write_availability(tmp_path)
     write_task(tmp_path, [not_run_row("usfmae"), summary_row("usfmae_right", 0.8, 0.03)])
@@ -264,7 +271,9 @@ def test_an_order_follows_the_corrected_t_whichever_model_comes_first(
     bootstrap = difference_row(*pair, -difference, 0.001, test="subject-cluster bootstrap, pooled")
     other_metric = difference_row(*pair, -difference, 0.001, metric="f1")
     write_task(results, rows, [bootstrap, other_metric, difference_row(*pair, difference, 0.05)])
-    assert settled(results, ORDER)["verdict"] == said
+    row = settled(results, ORDER)
+    assert row["verdict"] == said
+    assert row["value_published"] == (difference if pair[0] == "usfmae" else -difference)
 
 
 def test_a_metric_that_is_not_compared_is_compared_over_the_folds(results: Path) -> None:

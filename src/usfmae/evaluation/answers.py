@@ -94,12 +94,12 @@ class Answers:
             return "with frozen weights, where the paper fine-tuned"
         if task not in self.study.tasks:
             return "not run on this task"
-        size = settings.corpora[settings.tasks[task].corpus].size
-        if claimed.least_size is not None and size < claimed.least_size:
-            return f"on frames of {size} px, not {claimed.least_size}"
         summary = self.table("statistics", task, "summary.csv")
         if summary is None or summary.loc[summary["model"] == name, "value"].notna().sum() == 0:
             return NOT_RUN
+        size = settings.corpora[settings.tasks[task].corpus].size
+        if claimed.least_size is not None and size < claimed.least_size:
+            return f"on frames of {size} px, not {claimed.least_size}"
         return None
 
     def value(self, task: str, model: str, metric: str, part: str | None) -> Answer | str:
