@@ -206,7 +206,7 @@ def test_a_model_whose_weights_are_missing_is_named_so(tmp_path: Path) -> None:
 
 def test_missing_weights_are_named_before_what_else_is_in_the_way(tmp_path: Path) -> None:
     write_availability(tmp_path)
-    write_task(tmp_path, [not_run_row("usfmae")])
+    write_task(tmp_path, [summary_row("vit_scratch", 0.9, 0.03), not_run_row("usfmae")])
     row = settled(tmp_path, FIGURE, {"corpora": {"demo": {"size": 64}}})
     assert row["reason"] == "Big: usfmae not run (weights missing)"
 
