@@ -8,10 +8,11 @@ import pytest
 from test_comparison import CLASSES, predictions_of, tables_of
 
 from usfmae.evaluation import metrics
-from usfmae.evaluation.comparison import not_compared
+from usfmae.evaluation.comparison.pairs import COMPARISON_COLUMNS
+from usfmae.evaluation.comparison.result import not_compared
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
-from usfmae.evaluation.tables import COMPARISON_COLUMNS, of_subjects
+from usfmae.evaluation.tables import of_subjects
 
 COLUMNS = ["probability_benign", "probability_malignant"]
 
@@ -68,7 +69,8 @@ def test_every_test_says_that_seeds_are_repeats() -> None:
 def test_one_fold_gives_a_result_and_says_why_there_is_no_test_over_folds() -> None:
     tables = tables_of(one_fold())
     comparisons = tables["comparisons"].set_index("test")
-    assert list(comparisons.index) == ["over folds", "subject-cluster bootstrap, pooled"]
+    assert list(comparisons.index[:2]) == ["over folds", "subject-cluster bootstrap, pooled"]
+    assert not comparisons.index.str.contains("Wilcoxon| t$").any()
     untested = comparisons.loc["over folds"]
     assert np.isnan(untested["p"]) and "One fold alone" in untested["note"] and untested["n_pairs"] == 1
     values = tables["summary"].set_index(["model", "estimate", "metric"])
@@ -83,10 +85,12 @@ def test_one_fold_gives_a_result_and_says_why_there_is_no_test_over_folds() -> N
 
 def test_a_missing_reference_leaves_a_reason_for_each_model() -> None:
     tables = tables_of(predictions_of({"resnet18": 0.5, "vit": 0.5}, CLASSES, holdout=0))
-    comparisons = tables["comparisons"]
+    comparisons = tables["comparisons"].query("family == 'reference'")
     assert comparisons["model_b"].tolist() == ["resnet18", "vit"] and comparisons["p"].isna().all()
     assert (comparisons["note"] == f"The reference usfmae was {NOT_RUN}.").all()
-    assert list(comparisons.columns) == COMPARISON_COLUMNS
+    assert list(comparisons.columns) == COMPARISON_COLUMNS and not comparisons["valid"].any()
+    others = tables["comparisons"].query("family == 'other pairs'")
+    assert set(others["model_a"]) == {"resnet18"} and others["p"].notna().any()
     assert set(tables["summary"]["role"]) == {"test"}
 
 
