@@ -31,8 +31,8 @@ def rank_models(values: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     notes = ["Ranks of the mean over the folds."]
     if n_tasks < FEWEST_TASKS or n_models < FEWEST_MODELS:
         notes.append(
-            f"No test: Friedman's and Nemenyi's need {FEWEST_TASKS} tasks or more, and {FEWEST_MODELS} models "
-            f"or more that ran on all of them; here are {n_tasks} and {n_models}."
+            f"No test: Friedman's and Nemenyi's need {FEWEST_TASKS} tasks or more, and {FEWEST_MODELS} "
+            f"models or more that ran on all of them; here are {n_tasks} and {n_models}."
         )
     else:
         statistic, p = stats.friedmanchisquare(*(table[model] for model in table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,9 +53,7 @@ def corrected_t(a: ArrayLike, b: ArrayLike, *, n_train: float, n_test: float) ->
     else:
         statistic = mean / error
         p = float(2 * stats.t.sf(abs(statistic), folds - 1))
-        # In standard deviations of independent differences; times √folds, in errors of their mean.
-        shift = TTestPower().solve_power(nobs=folds, alpha=ALPHA, power=POWER)
-        reach = float(shift * np.sqrt(folds) * error)
+        reach = _detectable_errors(folds) * error
     return Comparison(
         test=TEST,
         null=TRAINED_AGAIN,
@@ -71,6 +70,12 @@ def corrected_t(a: ArrayLike, b: ArrayLike, *, n_train: float, n_test: float) ->
         effect_size=effect_size(differences),
         detectable=reach,
     )
+
+
+@cache
+def _detectable_errors(folds: int) -> float:
+    """The difference that a t test of so many folds shows with 80 % power, in standard errors of the mean."""
+    return float(TTestPower().solve_power(nobs=folds, alpha=ALPHA, power=POWER) * np.sqrt(folds))
 
 
 def bayesian_t(a: ArrayLike, b: ArrayLike, *, n_train: float, n_test: float, rope: float) -> Comparison:
