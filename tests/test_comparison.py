@@ -119,6 +119,17 @@ def test_the_bootstrap_test_rejects_five_percent_under_its_null() -> None:
     assert 0.02 <= rejected / 400 <= 0.08
 
 
+def test_the_bootstrap_interval_of_a_normal_mean_is_that_of_students_t() -> None:
+    values = np.random.default_rng(0).normal(0.5, 1, 12)
+    spread = values.std() / 12**0.5  # what resampling sees: not divided by n - 1
+    found = bootstrap_difference(
+        values.mean(), stats.norm.ppf(np.arange(0.5, 40_000) / 40_000, values.mean(), spread), 12
+    )
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert (found.lower, found.upper) == pytest.approx(expected, abs=0.005)
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.01)
+
+
 CLASSES = ["benign", "malignant"]
 
 
@@ -243,7 +254,8 @@ def test_every_model_is_compared_with_the_reference_and_all_other_pairs_in_a_fam
         values["usfmae", "pooled", "auc"] - values["resnet18", "pooled", "auc"]
     )
     assert pooled["lower"] < pooled["difference"] < pooled["upper"]
-    assert pooled["p"] == pooled["smallest_p"] == pytest.approx(2 / 201)
+    z = stats.norm.isf(1 / 201) * np.sqrt(31 / 32)  # of 32 subjects; 2 / 201 by percentiles alone
+    assert pooled["p"] == pooled["smallest_p"] == pytest.approx(2 * stats.t.sf(z, 31))
     assert comparisons["method"].str.len().min() > 0
     # n_train of the corrected t: what a fold neither tests nor validates on.
     sizes = predictions[predictions["model"] == "usfmae"].groupby(["fold", "role"]).size().unstack()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from usfmae.evaluation.comparison import delong, mcnemar, resampled, signed_rank, subjects
 from usfmae.evaluation.comparison.result import ALPHA, Comparison, holm, not_compared
-from usfmae.evaluation.comparison.validity import objection
+from usfmae.evaluation.comparison.validity import Size, objection_over_folds, objection_over_subjects
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import Summary
 
@@ -75,13 +75,13 @@ class Comparer:
         tests.append(resampled.bayesian_t(one, other, **sizes, rope=self.rope))
         tests.append(self._over_seeds(primary[a], primary[b]))
         for test in tests:
-            yield Found("test", self.primary, test, objection(test, n_folds=len(folds)))
+            yield Found("test", self.primary, test, objection_over_folds(test, len(folds)))
         metrics = [name for name in signed_rank.PAPER_METRICS if name in table.index.unique("metric")]
         values = table.loc[metrics].groupby(["metric", "fold"]).mean()
         over_metrics = signed_rank.wilcoxon(
             values[a], values[b], test=signed_rank.OVER_METRICS, unit="folds and metrics"
         )
-        yield Found("test", ", ".join(metrics), over_metrics, objection(over_metrics, n_folds=len(folds)))
+        yield Found("test", ", ".join(metrics), over_metrics, objection_over_folds(over_metrics, len(folds)))
 
     def _over_seeds(self, one: pd.Series, other: pd.Series) -> Comparison:
         if one.index.unique("seed").size < 2:
@@ -94,12 +94,12 @@ class Comparer:
     def _over_subjects(self, a: str, b: str, role: str, estimate: str) -> Iterator[Found]:
         """Tests of the trained models on the same frames."""
         one, other = (self.measured.estimate(model, role, estimate) for model in (a, b))
-        n_subjects, n_frames = len(np.unique(one.subjects)), len(one.labels)
+        size = Size.of(one)
         difference = self.measured.value(one, self.primary) - self.measured.value(other, self.primary)
         draws = self.measured.draws[a, role, estimate] - self.measured.draws[b, role, estimate]
         swaps = {"resamples": self.resamples, "seed": self.seed}
         found = [
-            (self.primary, subjects.bootstrap_difference(difference, draws, n_subjects)),
+            (self.primary, subjects.bootstrap_difference(difference, draws, size.subjects)),
             (self.primary, subjects.permutation_by_subject(one, other, self.primary, **swaps)),
             ("accuracy", mcnemar.mcnemar_clustered(one, other)),
             ("accuracy", mcnemar.mcnemar_exact(one, other)),
@@ -107,7 +107,7 @@ class Comparer:
         if len(one.classes) == 2:
             found += [("auc", delong.delong(one, other, clustered=each)) for each in (True, False)]
         for metric, test in found:
-            against = objection(test, n_subjects=n_subjects, n_frames=n_frames)
+            against = objection_over_subjects(test, size)
             yield Found(role, metric, replace(test, test=f"{test.test}, {estimate}"), against)
 
 
