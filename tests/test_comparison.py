@@ -11,17 +11,15 @@ import pytest
 from scipy import stats
 
 from usfmae.evaluation import metrics
-from usfmae.evaluation.comparison import (
-    bootstrap_difference,
-    corrected_t,
-    holm,
-    smallest_p,
-    wilcoxon_folds,
-)
+from usfmae.evaluation.comparison.pairs import COMPARISON_COLUMNS
+from usfmae.evaluation.comparison.resampled import corrected_t
+from usfmae.evaluation.comparison.result import holm
+from usfmae.evaluation.comparison.signed_rank import smallest_p, wilcoxon
+from usfmae.evaluation.comparison.subjects import bootstrap_difference
 from usfmae.evaluation.intervals import cluster_bootstrap
 from usfmae.evaluation.splits import grouped_folds
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
-from usfmae.evaluation.tables import COMPARISON_COLUMNS, statistics_tables
+from usfmae.evaluation.tables import statistics_tables
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
@@ -36,12 +34,12 @@ def signed_rank_p(differences: np.ndarray) -> float:
 @pytest.mark.parametrize("n", range(5, 11))
 def test_wilcoxon_equals_scipys_exact_table(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.02, 0.03, n)
-    found = wilcoxon_folds(0.8 + differences, np.full(n, 0.8))
+    found = wilcoxon(0.8 + differences, np.full(n, 0.8))
     statistic, p = stats.wilcoxon(differences, method="exact")
     assert found.method == "exact" and found.n_pairs == n and found.zero_differences == 0
     assert (found.statistic, found.p) == pytest.approx((statistic, p))
     assert found.p == pytest.approx(signed_rank_p(differences))
-    extreme = wilcoxon_folds(np.arange(1, n + 1) / 100, np.zeros(n))
+    extreme = wilcoxon(np.arange(1, n + 1) / 100, np.zeros(n))
     assert extreme.p == pytest.approx(extreme.smallest_p) == pytest.approx(smallest_p(n)) == 2 / 2**n
 
 
@@ -50,7 +48,7 @@ def test_wilcoxon_equals_scipys_exact_table(n: int) -> None:
 )
 def test_wilcoxon_stays_exact_with_ties_and_zeros(values: list[float]) -> None:
     differences = np.array(values) / 100
-    found = wilcoxon_folds(0.5 + differences, np.full(len(values), 0.5))
+    found = wilcoxon(0.5 + differences, np.full(len(values), 0.5))
     assert found.p == pytest.approx(signed_rank_p(np.array(values)))
     assert found.zero_differences == values.count(0)
     assert found.smallest_p == 2 / 2 ** (len(values) - values.count(0))
@@ -59,17 +57,17 @@ def test_wilcoxon_stays_exact_with_ties_and_zeros(values: list[float]) -> None:
 
 def test_wilcoxon_names_the_normal_approximation_where_it_stands_in() -> None:
     differences = np.repeat([0.01, 0.02, -0.01], 7)
-    found = wilcoxon_folds(differences, np.zeros(21))
+    found = wilcoxon(differences, np.zeros(21))
     assert found.method == "normal approximation"
     assert found.p == pytest.approx(stats.wilcoxon(np.repeat([1, 2, -1], 7), method="asymptotic").pvalue)
 
 
 def test_a_p_that_cannot_reach_significance_is_said_in_words() -> None:
-    five = wilcoxon_folds(np.arange(1, 6) / 10, np.zeros(5))
+    five = wilcoxon(np.arange(1, 6) / 10, np.zeros(5))
     assert five.p == five.smallest_p == 0.0625
     assert "With 5 non-zero pairs p cannot fall below 0.0625, so never below 0.05" in five.note
-    assert "cannot" not in wilcoxon_folds(np.arange(1, 7) / 10, np.zeros(6)).note
-    same = wilcoxon_folds(np.ones(4), np.ones(4))
+    assert "cannot" not in wilcoxon(np.arange(1, 7) / 10, np.zeros(6)).note
+    same = wilcoxon(np.ones(4), np.ones(4))
     assert (same.p, same.smallest_p, same.zero_differences) == (1.0, 1.0, 4)
 
 
@@ -92,11 +90,12 @@ def test_differences_without_spread_give_no_p() -> None:
     assert corrected_t([0.5, 0.5], [0.5, 0.5], n_train=2, n_test=1).p == 1.0
     without = corrected_t([0.6, 0.7], [0.5, 0.6], n_train=2, n_test=1)
     assert np.isnan(without.p) and "no spread" in without.note
+    assert np.isnan(corrected_t([0.4, 0.5, 0.6], [0.3, 0.4, 0.5], n_train=2, n_test=1).p), "but for rounding"
 
 
 def test_pairs_must_match_and_be_numbers() -> None:
     with pytest.raises(ValueError, match="one value a fold of each model"):
-        wilcoxon_folds([0.1, 0.2], [0.1])
+        wilcoxon([0.1, 0.2], [0.1])
     with pytest.raises(ValueError, match="not a number"):
         corrected_t([0.1, np.nan], [0.1, 0.2], n_train=2, n_test=1)
 
@@ -118,6 +117,17 @@ def test_the_bootstrap_test_rejects_five_percent_under_its_null() -> None:
         draws = cluster_bootstrap(lambda w: w @ gain / 240, subjects, resamples=400, seed=trial)[:, 0]  # noqa: B023
         rejected += bootstrap_difference(float(gain.mean()), draws, 60).p < 0.05
     assert 0.02 <= rejected / 400 <= 0.08
+
+
+def test_the_bootstrap_interval_of_a_normal_mean_is_that_of_students_t() -> None:
+    values = np.random.default_rng(0).normal(0.5, 1, 12)
+    spread = values.std() / 12**0.5  # what resampling sees: not divided by n - 1
+    found = bootstrap_difference(
+        values.mean(), stats.norm.ppf(np.arange(0.5, 40_000) / 40_000, values.mean(), spread), 12
+    )
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert (found.lower, found.upper) == pytest.approx(expected, abs=0.005)
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.01)
 
 
 CLASSES = ["benign", "malignant"]
@@ -213,15 +223,23 @@ def test_the_threshold_comes_from_validation_rows_alone() -> None:
     assert after["pooled", "auc"] == before["pooled", "auc"]
 
 
-def test_every_model_is_compared_with_the_reference() -> None:
+def test_every_model_is_compared_with_the_reference_and_all_other_pairs_in_a_family_of_their_own() -> None:
     predictions = predictions_of({"usfmae": 2.5, "resnet18": 0.2, "densenet169": 1.5}, CLASSES)
     tables = tables_of(predictions)
-    comparisons = tables["comparisons"]
-    assert set(comparisons["model_a"]) == {"usfmae"} and set(comparisons["model_b"]) == {
-        "resnet18",
-        "densenet169",
-    }
-    assert len(comparisons) == 2 * 4
+    everything = tables["comparisons"]
+    pairs = everything[["family", "model_a", "model_b"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [
+        ["reference", "usfmae", "densenet169"],
+        ["reference", "usfmae", "resnet18"],
+        ["other pairs", "densenet169", "resnet18"],
+    ]
+    assert len(set(everything.groupby(["model_a", "model_b"]).size())) == 1
+    # A family of one pair is left as it is; that of two models is corrected.
+    other = everything[(everything["family"] == "other pairs") & everything["p"].notna()]
+    assert (other["p_holm"] == other["p"]).all()
+    comparisons = everything[everything["family"] == "reference"]
+    bootstrap = comparisons[comparisons["test"] == "corrected resampled t"]
+    assert sorted(bootstrap["p_holm"] / bootstrap["p"])[1] == 2
     assert (
         not comparisons[comparisons["role"] == "holdout"]["test"].str.contains("Wilcoxon|resampled t").any()
     )
@@ -229,15 +247,16 @@ def test_every_model_is_compared_with_the_reference() -> None:
     wilcoxon = one.loc["Wilcoxon signed-rank"]
     assert wilcoxon["n_pairs"] == 4 and wilcoxon["p"] == wilcoxon["smallest_p"] == 0.125
     assert "cannot fall below 0.125" in wilcoxon["note"]
-    assert (comparisons["p_holm"] >= comparisons["p"]).all()
+    assert (comparisons["p_holm"] >= comparisons["p"])[comparisons["p"].notna()].all()
     pooled = one.loc["subject-cluster bootstrap, pooled"]
     values = tables["summary"].set_index(["model", "estimate", "metric"])["value"]
     assert pooled["difference"] == pytest.approx(
         values["usfmae", "pooled", "auc"] - values["resnet18", "pooled", "auc"]
     )
     assert pooled["lower"] < pooled["difference"] < pooled["upper"]
-    assert pooled["p"] == pooled["smallest_p"] == pytest.approx(2 / 201)
-    assert one["null"].nunique() == 3 and comparisons["method"].str.len().min() > 0
+    z = stats.norm.isf(1 / 201) * np.sqrt(31 / 32)  # of 32 subjects; 2 / 201 by percentiles alone
+    assert pooled["p"] == pooled["smallest_p"] == pytest.approx(2 * stats.t.sf(z, 31))
+    assert comparisons["method"].str.len().min() > 0
     # n_train of the corrected t: what a fold neither tests nor validates on.
     sizes = predictions[predictions["model"] == "usfmae"].groupby(["fold", "role"]).size().unstack()
     n_train = (sizes["test"].sum() - sizes["test"] - sizes["validation"]).mean()

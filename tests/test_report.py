@@ -49,6 +49,28 @@ def test_the_page_needs_nothing_but_itself_and_links_to_files_that_lie_beside_it
     assert "<script" not in page and "@import" not in page and "url(" not in page
 
 
+def test_the_page_shows_the_references_main_tests_and_a_table_beside_it_all_of_every_pair(
+    page: str, root: Path
+) -> None:
+    tables = root / "results/tables"
+    shown, everything = (
+        pd.read_csv(tables / f"neck_{name}.csv") for name in ("comparisons", "all_comparisons")
+    )
+    assert set(shown["Test"]) == {
+        "Wilcoxon signed-rank",
+        "corrected resampled t",
+        "subject-cluster bootstrap, pooled",
+        "none",  # the model that was not run
+    }
+    assert set(shown["Valid"]) <= {"yes", "no", "–"} and "neck_all_comparisons.csv" in page
+    assert set(everything["Family"]) == {"reference", "other pairs"}
+    assert set(everything["Counted by"]) == {"frames", "subjects"}
+    assert len(everything) > 4 * len(shown) and everything["Test"].str.contains("DeLong").any()
+    resampled = everything[everything["Test"] == "Bayesian correlated t"]
+    assert (resampled[["P(lower)", "P(equivalent)", "P(higher)"]].astype(float).sum(axis=1) - 1 < 0.002).all()
+    assert "DeLong" not in page
+
+
 def test_every_anchor_of_the_contents_exists(page: str) -> None:
     for target in re.findall(r'href="#([^"]+)"', page):
         assert page.count(f'id="{target}"') == 1

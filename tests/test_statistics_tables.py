@@ -8,10 +8,11 @@ import pytest
 from test_comparison import CLASSES, predictions_of, tables_of
 
 from usfmae.evaluation import metrics
-from usfmae.evaluation.comparison import not_compared
+from usfmae.evaluation.comparison.pairs import COMPARISON_COLUMNS
+from usfmae.evaluation.comparison.result import not_compared
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
-from usfmae.evaluation.tables import COMPARISON_COLUMNS, of_subjects
+from usfmae.evaluation.tables import of_subjects
 
 COLUMNS = ["probability_benign", "probability_malignant"]
 
@@ -68,7 +69,8 @@ def test_every_test_says_that_seeds_are_repeats() -> None:
 def test_one_fold_gives_a_result_and_says_why_there_is_no_test_over_folds() -> None:
     tables = tables_of(one_fold())
     comparisons = tables["comparisons"].set_index("test")
-    assert list(comparisons.index) == ["over folds", "subject-cluster bootstrap, pooled"]
+    assert list(comparisons.index[:2]) == ["over folds", "subject-cluster bootstrap, pooled"]
+    assert not comparisons.index.str.contains("Wilcoxon| t$").any()
     untested = comparisons.loc["over folds"]
     assert np.isnan(untested["p"]) and "One fold alone" in untested["note"] and untested["n_pairs"] == 1
     values = tables["summary"].set_index(["model", "estimate", "metric"])
@@ -83,10 +85,12 @@ def test_one_fold_gives_a_result_and_says_why_there_is_no_test_over_folds() -> N
 
 def test_a_missing_reference_leaves_a_reason_for_each_model() -> None:
     tables = tables_of(predictions_of({"resnet18": 0.5, "vit": 0.5}, CLASSES, holdout=0))
-    comparisons = tables["comparisons"]
+    comparisons = tables["comparisons"].query("family == 'reference'")
     assert comparisons["model_b"].tolist() == ["resnet18", "vit"] and comparisons["p"].isna().all()
     assert (comparisons["note"] == f"The reference usfmae was {NOT_RUN}.").all()
-    assert list(comparisons.columns) == COMPARISON_COLUMNS
+    assert list(comparisons.columns) == COMPARISON_COLUMNS and not comparisons["valid"].any()
+    others = tables["comparisons"].query("family == 'other pairs'")
+    assert set(others["model_a"]) == {"resnet18"} and others["p"].notna().any()
     assert set(tables["summary"]["role"]) == {"test"}
 
 
@@ -102,6 +106,46 @@ def test_a_model_that_was_not_run_is_named_in_the_tables_and_changes_no_other_ro
     assert row["model_b"] == "sam" and row["note"] == f"The model sam was {NOT_RUN}."
     whole = tables_of(predictions, models=["resnet18", "usfmae"])
     pd.testing.assert_frame_equal(whole["summary"], without["summary"])
+
+
+def test_subjects_are_compared_by_the_same_tests_and_there_plain_ones_may_be_valid() -> None:
+    tables = tables_of(predictions_of({"usfmae": 2.0, "resnet18": 0.5}, CLASSES))
+    frames, subjects = (tables[name].set_index("test") for name in ("comparisons", "comparisons_subjects"))
+    assert list(frames.index) == list(subjects.index) and list(frames.columns) == list(subjects.columns)
+    name = "McNemar, exact, frames as independent, pooled"
+    assert (frames.at[name, "n_pairs"], subjects.at[name, "n_pairs"]) == (96, 32)
+    assert subjects.at[name, "valid"] and not frames.at[name, "valid"]
+    assert frames.at[name, "note"].startswith("Not valid: 96 frames of 32 subjects")
+    small = "subject-cluster bootstrap, pooled"  # 16 subjects of either class
+    assert not frames.at[small, "valid"] and "16 subjects with the rarest class" in frames.at[small, "note"]
+    over_folds = frames.loc[["Wilcoxon signed-rank", "corrected resampled t", "Bayesian correlated t"]]
+    assert over_folds["valid"].all() and (over_folds["n_pairs"] == 4).all()
+    assert not frames.loc["Wilcoxon signed-rank, folds x metrics", "valid"]
+
+
+def test_folds_times_metrics_and_seeds_are_counted_as_the_papers_may_have_done() -> None:
+    models = {"usfmae": 2.0, "resnet18": 0.5}
+    tables = tables_of(predictions_of(models, CLASSES, seeds=(0, 1, 2)))
+    tests = tables["comparisons"].set_index("test")
+    metrics_row = tests.loc["Wilcoxon signed-rank, folds x metrics"]
+    assert metrics_row["n_pairs"] == 16 and metrics_row["metric"] == "accuracy, sensitivity, specificity, auc"
+    seeds_row = tests.loc["Wilcoxon signed-rank, folds x seeds"]
+    assert seeds_row["n_pairs"] == 12 and seeds_row["smallest_p_exact"] == 2 / 2**12
+    values = tables["fold_metrics"].query("role == 'test' and metric == 'auc'")
+    values = values.pivot(index=["fold", "seed"], columns="model", values="value")
+    assert seeds_row["difference"] == pytest.approx((values["usfmae"] - values["resnet18"]).mean())
+    one = tables_of(predictions_of(models, CLASSES))["comparisons"].set_index("test")
+    assert one.at["Wilcoxon signed-rank, folds x seeds", "method"] == "not made"
+
+
+def test_the_region_of_practical_equivalence_is_a_setting() -> None:
+    predictions = predictions_of({"usfmae": 1.0, "resnet18": 1.0}, CLASSES)
+    narrow, wide = (
+        tables_of(predictions, rope=rope)["comparisons"].set_index("test").loc["Bayesian correlated t"]
+        for rope in (0.01, 0.9)
+    )
+    assert wide["rope"] > 0.99 > narrow["rope"] and "±0.01" in narrow["method"]
+    assert narrow[["left", "rope", "right"]].sum() == pytest.approx(1)
 
 
 def test_what_cannot_be_tested_has_no_p() -> None:

@@ -26,6 +26,30 @@ rule compare_models:
         "../scripts/compare_models.py"
 
 
+# The models over all tasks: a test only where there are enough of them.
+rule rank_models:
+    input:
+        lambda w: [f"results/statistics/{task}/summary.csv" for task in at_hand(settings).study.tasks],
+    output:
+        "results/statistics/ranks.csv",
+    log:
+        "logs/statistics/ranks.log",
+    benchmark:
+        "logs/statistics/ranks.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        metrics={task: settings.tasks[task].metric for task in study.tasks},
+        version=STAGE_VERSION["statistics"],
+    message:
+        "Ranking the models over all tasks"
+    script:
+        "../scripts/rank_models.py"
+
+
 # The same models after fine-tuning on fewer subjects.
 rule measure_label_efficiency:
     input:

@@ -40,6 +40,7 @@ def finetune_files(settings):
 def statistics_files(settings):
     files = below([f"results/statistics/{task}" for task in settings.study.tasks], STATISTICS)
     files += label_efficiency_files(settings) + subgroup_files(settings)
+    files += ["results/statistics/ranks.csv"] if settings.study.tasks else []
     files += shortcut_files(settings) if settings.study.shortcuts else []
     return files + CLAIMS
 

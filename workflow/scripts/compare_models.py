@@ -18,6 +18,7 @@ with logged(snakemake.log[0]):
         primary=task.metric,
         resamples=settings.statistics.resamples,
         seed=settings.statistics.seed,
+        rope=settings.statistics.rope,
         reference=settings.study.reference,
         fraction=max(settings.study.fractions),
         models=settings.study.models,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-_CHUNK = 500_000  # weights held at once, so that memory does not grow with the number of resamples
+_CHUNK = 100_000  # weights held at once: few enough for the processor's cache
 
 
 def cluster_bootstrap(

@@ -175,14 +175,27 @@ def confidence_bins(probabilities: Floats) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def ranking_metrics(is_class: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Area under the ROC curve and average precision, `(B,)` each, from one sort; tied scores count half."""
-    hits, misses = _ranked(is_class, scores, weights)
-    positives, negatives = hits.sum(axis=1), misses.sum(axis=1)
-    cumulative_hits, cumulative_misses = hits.cumsum(axis=1), misses.cumsum(axis=1)
-    beaten = negatives[:, None] - cumulative_misses + misses / 2
-    auc = np.einsum("bj,bj->b", hits, beaten) / (positives * negatives)
-    taken = cumulative_hits + cumulative_misses
-    precision = np.divide(cumulative_hits, taken, out=np.zeros_like(taken), where=taken > 0)
+    """Area under the ROC curve and average precision, `(B,)` each, from one sort; tied scores count half.
+
+    Only the class's frames are looked at one by one: how many of the others lie above, and not below.
+    """
+    falling = np.argsort(-scores, kind="stable")
+    inside, outside = falling[is_class[falling]], falling[~is_class[falling]]
+    ours, others = -scores[inside], -scores[outside]  # rising
+    hits = weights.take(inside, axis=1)  # (B, P)
+    cumulative = np.zeros((len(weights), len(outside) + 1))  # weight of the first 0, 1, … others
+    weights.take(outside, axis=1).cumsum(axis=1, out=cumulative[:, 1:])
+    above, reached = (np.searchsorted(others, ours, side=side) for side in ("left", "right"))
+    misses = cumulative.take(reached, axis=1)  # others that score at least as high
+    found = hits.cumsum(axis=1)
+    positives, negatives = hits.sum(axis=1), cumulative[:, -1]
+    half = (misses + cumulative.take(above, axis=1)) / 2 if (above < reached).any() else misses
+    auc = np.einsum("bj,bj->b", hits, negatives[:, None] - half) / (positives * negatives)
+    last = np.searchsorted(ours, ours, side="right") - 1  # of the class's frames with the same score
+    if (last > np.arange(len(last))).any():
+        found = found.take(last, axis=1)
+    taken = found + misses
+    precision = np.divide(found, taken, out=np.zeros_like(taken), where=taken > 0)
     return auc, np.einsum("bj,bj->b", hits, precision) / positives
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from usfmae.evaluation import metrics
-from usfmae.evaluation.comparison import corrected_interval
+from usfmae.evaluation.comparison.resampled import corrected_interval
 from usfmae.evaluation.estimates import ROC_GRID, Estimate, estimates, probability_columns
 from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
 
@@ -34,6 +34,15 @@ class Summary:
     estimates: list[Estimate]
     n_train: float
     n_test: float
+
+    def estimate(self, model: str, role: str, name: str) -> Estimate:
+        key = (model, role, name)
+        return next(each for each in self.estimates if (each.model, each.role, each.name) == key)
+
+    def value(self, estimate: Estimate, metric: str) -> float:
+        """The estimate's metric, from `summary`."""
+        rows = self.summary[self.summary["metric"] == metric].set_index(["model", "role", "estimate"])
+        return float(rows.at[(estimate.model, estimate.role, estimate.name), "value"])
 
 
 def summarise(

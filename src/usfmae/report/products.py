@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from usfmae.evaluation.comparison.pairs import REFERENCE
 from usfmae.settings import Settings
 
 
@@ -53,6 +54,8 @@ class Products:
             table = self.table("statistics", task, file)
             if table is not None:
                 column = "model_b" if file == "comparisons.csv" else "model"
+                if file == "comparisons.csv":  # the other pairs: comparison_section.py
+                    table = table[table["family"] == REFERENCE]
                 table = table[table[column].isin(order)]
                 found[Path(file).stem] = table.sort_values(
                     column, key=lambda names: names.map(order.index), kind="stable", ignore_index=True

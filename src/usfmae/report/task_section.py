@@ -6,7 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.report import checks_section, figures_results, figures_training, headline, tables
+from usfmae.report import (
+    checks_section,
+    comparison_section,
+    figures_results,
+    figures_training,
+    headline,
+    tables,
+)
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
@@ -46,7 +53,7 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         tables_of = found["calibration"], found["reliability"]
         details += checks_section.calibration_parts(name, *tables_of, products, exhibits)
     details += _training(name, products, exhibits)
-    tests = found.get("comparisons", pd.DataFrame())
+    tests = comparison_section.main_tests(found.get("comparisons", pd.DataFrame()))
     return {
         "key": name,
         "title": task.title,
@@ -191,6 +198,7 @@ def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Ex
     metric, reference = metric_name(task.metric), titles[products.study.reference]
     shown = tables.comparisons_table(tests, titles)
     caption = f"{metric}: {reference} minus the model named in the row."
+    caption += comparison_section.write_all_tests(name, products, exhibits)
     parts: Parts = [exhibits.table(f"{name}_comparisons", shown, caption, {"Against", "On", "Test"})]
     if tests["lower"].notna().any():
         simulated = bool(products.simulated(task.datasets))

@@ -79,9 +79,11 @@ class Study(Strict):
 
 
 class Statistics(Strict):
-    resamples: Annotated[int, Field(ge=100)] = 2000
-    """Draws of the subject-cluster bootstrap."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Draws of the subject-cluster bootstrap, and swaps of the permutation test."""
     seed: int = 0
+    rope: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Half the width of the region of practical equivalence, in the primary metric's unit."""
 
 
 class Tracking(Strict):

@@ -1,0 +1,1 @@
+"""Tests of two models on the same folds, frames or tasks: each with its null, and whether it holds it."""

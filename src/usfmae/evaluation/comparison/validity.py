@@ -1,0 +1,75 @@
+"""Which tests the simulation supports, on which data: the column `valid` of `comparisons.csv`.
+
+A test is printed as valid only where it rejects at most 6.5 % of simulated studies in which its null holds
+(`benchmarks/statistics_simulation.py`, table in docs/statistics.md). What it says of its null stands in the
+row: a test that holds for trained models on new subjects says nothing about training again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from usfmae.evaluation.comparison import delong, mcnemar, resampled, signed_rank, subjects
+from usfmae.evaluation.comparison.result import Comparison
+from usfmae.evaluation.estimates import Estimate
+
+#: The largest share of simulated studies without a difference in which a valid test may find one.
+LIMIT = 0.065
+#: Fewer subjects were not simulated.
+FEWEST_SUBJECTS = 20
+#: With fewer subjects of the rarest class, intervals of the area under the curve are too narrow.
+FEWEST_OF_CLASS = 20
+#: With more folds the signed ranks of correlated folds reject too often; with 5 or fewer they cannot reject.
+MOST_FOLDS = 5
+
+_FRAMES_ALONE = (delong.PLAIN, mcnemar.EXACT)
+_MANY_OF_CLASS = (subjects.BOOTSTRAP, delong.CLUSTERED, delong.PLAIN)
+_KNOWN = {subjects.PERMUTATION, mcnemar.CLUSTERED, *_FRAMES_ALONE, *_MANY_OF_CLASS}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a test over frames was made on; `of_class` are the subjects with a frame of the rarest class."""
+
+    frames: int
+    subjects: int
+    of_class: int
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Size:
+        held = [len(np.unique(estimate.subjects[estimate.labels == c])) for c in range(len(estimate.classes))]
+        return cls(len(estimate.labels), len(np.unique(estimate.subjects)), min(held))
+
+
+def objection_over_folds(test: Comparison, n_folds: int) -> str:
+    """Why a test over so many folds is not valid; empty where it is, and where it was not made."""
+    if test.test in (signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS):
+        reason = "pairs that share frames and models count as independent."
+    elif test.test == signed_rank.TEST:
+        reason = (
+            f"{n_folds} folds that share training frames count as independent."
+            if n_folds > MOST_FOLDS
+            else ""
+        )
+    elif test.test in (resampled.TEST, resampled.BAYESIAN):
+        reason = ""
+    else:
+        raise ValueError(f"the test {test.test!r} was never simulated, so nothing says whether it is valid")
+    return reason if test.method != "not made" else ""
+
+
+def objection_over_subjects(test: Comparison, size: Size) -> str:
+    """Why a test over the subjects is not valid; empty where it is, and where it was not made."""
+    if test.test not in _KNOWN:
+        raise ValueError(f"the test {test.test!r} was never simulated, so nothing says whether it is valid")
+    if test.method == "not made":
+        return ""
+    if test.test in _FRAMES_ALONE and size.frames > size.subjects:
+        return f"{size.frames} frames of {size.subjects} subjects count as independent."
+    if size.subjects < FEWEST_SUBJECTS:
+        return f"{size.subjects} subjects; it was simulated with {FEWEST_SUBJECTS} and more."
+    if test.test in _MANY_OF_CLASS and size.of_class < FEWEST_OF_CLASS:
+        return f"{size.of_class} subjects with the rarest class; it holds with {FEWEST_OF_CLASS} and more."
+    return ""

@@ -1,0 +1,16 @@
+"""Door to `usfmae.evaluation.comparison.ranks`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from usfmae.evaluation.comparison.ranks import rank_models, task_values
+from usfmae.progress import logged
+from usfmae.record import write_table
+
+with logged(snakemake.log[0]):
+    values = {}
+    for file in map(Path, snakemake.input):
+        task = file.parent.name
+        values[task] = task_values(pd.read_csv(file), snakemake.params.metrics[task])
+    write_table(snakemake.output[0], rank_models(values))
