@@ -58,7 +58,7 @@ def fill(results: Path) -> None:
         if task.subgroup:
             found["subgroups"] = by_device(predictions, task)
         for each, table in found.items():
-            ending = "parquet" if each == "roc" else "csv"
+            ending = "parquet" if each in ("roc", "pr") else "csv"
             write_table(results / "statistics" / name / f"{each}.{ending}", table)
     write_explanation(results / "explain" / "neck" / "usfmae", generator)
 

@@ -19,6 +19,7 @@ from usfmae.evaluation.comparison import (
     not_compared,
     wilcoxon_folds,
 )
+from usfmae.evaluation.curves import precision_recall_curves
 from usfmae.evaluation.estimates import check_same_rows, with_decisions
 from usfmae.evaluation.metrics import subject_level
 from usfmae.evaluation.predictions import NOT_RUN
@@ -78,6 +79,7 @@ def statistics_tables(
         "summary_subjects": subjects.assign(n_frames=subjects["role"].map(n_frames)),
         "comparisons": compare(frames, reference, primary, missing),
         "roc": pd.concat([roc_curves(each, resamples, seed) for each in curves], ignore_index=True),
+        "pr": pd.concat([precision_recall_curves(each, resamples, seed) for each in curves], ignore_index=True),
         "confusion": pd.concat([confusion(each) for each in curves], ignore_index=True),
         "decisions": decisions(scaled),
         **calibration_tables(runs, scaled, classes, positive, resamples=resamples, seed=seed),
