@@ -14,8 +14,8 @@ from usfmae.report.style import INK, MUTED, WARNING, mark_simulated, new_figure,
 COLUMNS = 8
 #: Pairs on the sheet of duplicates, and in the table beside it.
 PAIRS = 12
-#: Letters of a label or file name that fit under a frame.
-LETTERS = 24
+#: Letters of a label or file name that fit under a frame of the samples, and of the pairs.
+LETTERS, PAIR_LETTERS = 15, 21
 
 
 def corpus_samples(corpus: Path, datasets: list[str], simulated: set[str], out: Path) -> None:
@@ -23,10 +23,10 @@ def corpus_samples(corpus: Path, datasets: list[str], simulated: set[str], out: 
 
     `corpus` is `results/corpus/<corpus>`; `simulated` names the simulated ones of `datasets`.
     """
-    figure = new_figure(10, 1.6 * len(datasets))
+    figure = new_figure("page", 1.2 * len(datasets))
     for part, name in zip(figure.subfigures(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
         word, colour = ("   SIMULATED", WARNING) if name in simulated else ("", INK)
-        part.suptitle(f"{name}{word}", x=0.005, ha="left", fontsize=9, weight="bold", color=colour)
+        part.suptitle(f"{name}{word}", x=0.005, ha="left", fontsize=7, weight="bold", color=colour)
         samples = _samples(corpus / name)
         for axes in part.subplots(1, COLUMNS):
             axes.set_axis_off()
@@ -56,18 +56,18 @@ def duplicate_pairs(corpus: Path, datasets: list[str], simulated: set[str], out:
         for row, frame in enumerate(pd.read_parquet(corpus / name / "frames.parquet")["frame_id"])
     }
     drawn = set[str]()
-    figure = new_figure(10, 0.3 + (2.2 * lines if len(pairs) else 0.3))
-    figure.suptitle(words, x=0.005, ha="left", fontsize=9.5, weight="bold")
+    figure = new_figure("page", 0.4 + (1.65 * lines if len(pairs) else 0.2))
+    figure.suptitle(words, x=0.005, ha="left", fontsize=7, weight="bold")
     parts = figure.subfigures(lines, 3, squeeze=False).flat
     for part, pair in zip(parts, shown.itertuples(), strict=False):
         for axes, frame in zip(part.subplots(1, 2), (pair.frame_a, pair.frame_b), strict=True):
             axes.set_axis_off()
             name, row = place[frame]
             drawn.add(name)
-            _picture(axes, np.load(corpus / name / "frames.npy", mmap_mode="r")[row], frame)
+            _picture(axes, np.load(corpus / name / "frames.npy", mmap_mode="r")[row], frame, PAIR_LETTERS)
         doubts = ["across subjects"] * pair.across_subjects + ["labels differ"] * pair.labels_differ
         facts = f"{pair.kind}: {pair.hamming} bits, correlation {pair.correlation:.3f}\n{', '.join(doubts)}"
-        part.suptitle(facts, fontsize=8, color=WARNING if doubts else INK)
+        part.suptitle(facts, fontsize=6.5, weight="normal", color=WARNING if doubts else INK)
     mark_simulated(figure, bool(drawn & simulated))
     save(figure, out)
 
@@ -88,7 +88,7 @@ def _samples(folder: Path) -> pd.DataFrame:
     return pd.concat([first, kept.drop(first.index)]).head(COLUMNS)
 
 
-def _picture(axes: Axes, frame: np.ndarray, text: str) -> None:
+def _picture(axes: Axes, frame: np.ndarray, text: str, letters: int = LETTERS) -> None:
     axes.imshow(frame, vmin=0, vmax=255)
-    short = text if len(text) <= LETTERS else f"…{text[1 - LETTERS :]}"
+    short = text if len(text) <= letters else f"…{text[1 - letters :]}"
     axes.text(0.5, -0.03, short, transform=axes.transAxes, ha="center", va="top", fontsize=6, color=MUTED)
