@@ -79,7 +79,9 @@ def statistics_tables(
         "summary_subjects": subjects.assign(n_frames=subjects["role"].map(n_frames)),
         "comparisons": compare(frames, reference, primary, missing),
         "roc": pd.concat([roc_curves(each, resamples, seed) for each in curves], ignore_index=True),
-        "pr": pd.concat([precision_recall_curves(each, resamples, seed) for each in curves], ignore_index=True),
+        "pr": pd.concat(
+            [precision_recall_curves(each, resamples, seed) for each in curves], ignore_index=True
+        ),
         "confusion": pd.concat([confusion(each) for each in curves], ignore_index=True),
         "decisions": decisions(scaled),
         **calibration_tables(runs, scaled, classes, positive, resamples=resamples, seed=seed),

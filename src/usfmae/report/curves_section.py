@@ -33,6 +33,8 @@ def curves_parts(
         figures_curves.precision_recall_curves(found["pr"], titles, reference, file, simulated=simulated)
         alt = "Precision by recall; the average precisions are in the table below."
         caption = f"Precision-recall curves {said} Dotted: the share of the frames that are of the class."
+        if len(task.classes) == 2:
+            caption += " In brackets: average precision."
         parts.append(embedded(file, alt, caption))
     if "roc" in found:
         table = figures_curves.areas_table(found["roc"], found.get("pr"), titles)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from usfmae.report.layout import leftmost, legend_columns, legend_height, lowest, panel_grid, wrapped
-from usfmae.report.style import INK, MUTED, colour, line, mark_simulated, new_figure, save
+from usfmae.report.layout import leftmost, legend_columns, legend_height, lowest, panel_grid, room_of, wrapped
+from usfmae.report.style import INK, MUTED, WIDTHS, colour, line, mark_simulated, new_figure, save
 from usfmae.report.words import count, role_name
 
 
@@ -24,7 +24,7 @@ def reliability_diagrams(
     roles = [role for role in ("test", "holdout") if role in set(reliability["role"])]
     figure, panels = panel_grid(roles, ran, aspect=0.95, extra=0.55)
     least = 0.95 * reliability["confidence"].min()
-    room = figure.get_figwidth() / min(4, len(ran)) - 0.4
+    room = room_of(panels)
     for (role, model), axes in panels.items():
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
         panel = reliability[(reliability["role"] == role) & (reliability["model"] == model)]
@@ -62,7 +62,7 @@ def label_efficiency(
     """The primary metric against the number of training subjects (logarithmic), a line a model, with the 95 %
     intervals of `label_efficiency.csv`. `metric` is its name in words."""
     shown = [titles[model] for model in titles if model in set(table["model"])]
-    figure = new_figure("page", 2.6 + legend_height(shown))
+    figure = new_figure("column", 2.3 + legend_height(shown, WIDTHS["column"]))
     axes = figure.subplots()
     for place, (model, title) in enumerate(titles.items()):
         rows = table[table["model"] == model].sort_values("training_subjects")

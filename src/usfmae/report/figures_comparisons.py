@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from usfmae.report.layout import wrapped
 from usfmae.report.style import INK, MUTED, PALETTE, WIDTHS, mark_simulated, new_figure, save
@@ -14,8 +13,6 @@ from usfmae.report.words import number, p_value, role_name
 
 #: Tests whose intervals are drawn, by the beginning of their names.
 DRAWN = ("corrected resampled t", "subject-cluster bootstrap")
-#: A critical-difference diagram needs so many tasks: with fewer, Friedman's chi-square and the ranks say little.
-TASKS = 5
 
 
 def forest_rows(comparisons: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
@@ -67,67 +64,40 @@ def paired_differences(
     save(figure, out)
 
 
-def average_ranks(values: pd.DataFrame) -> pd.Series:
-    """Mean rank of each model over tasks `(tasks, models)` of a metric of which more is better: 1 is best, equal
-    values share their ranks."""
-    return values.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-
-
-def critical_difference(models: int, tasks: int, level: float = 0.05) -> float:
-    """Nemenyi's critical difference of two mean ranks (Demšar 2006, JMLR 7:1, section 3.2.2): q √(k (k + 1) / 6N),
-    where q is the studentized range's quantile of k models and infinite degrees, over √2."""
-    q = float(stats.studentized_range.ppf(1 - level, models, np.inf)) / np.sqrt(2)
-    return float(q * np.sqrt(models * (models + 1) / (6 * tasks)))
-
-
-def why_no_ranks(values: pd.DataFrame) -> str:
-    """Why there is no critical-difference diagram of `values (tasks, models)`; empty where there may be one."""
-    tasks, models = values.shape
-    if tasks < TASKS:
-        return (
-            f"No critical-difference diagram: {tasks} of at least {TASKS} tasks have a result of the same "
-            f"{models} models, too few to rank them."
-        )
-    if models < 3:
-        return "No critical-difference diagram: with two models there is one difference, shown above."
-    return ""
-
-
 def critical_difference_diagram(
-    ranks: pd.Series, tasks: int, titles: dict[str, str], out: Path, *, simulated: bool
+    ranks: pd.DataFrame, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
-    """Mean ranks of `average_ranks` on a line; a bar ties models whose ranks differ by less than the critical
-    difference (Demšar 2006, figure 1)."""
-    difference, order = critical_difference(len(ranks), tasks), list(ranks.index)
-    half = -(-len(order) // 2)
-    ties = tied(ranks.to_numpy(), difference)
-    height, step = 0.75 + 0.17 * half + 0.09 * len(ties), 1.0
-    figure = new_figure("page", height + 0.2)
+    """Mean ranks of `ranks.csv` on a line, 1 is best; a bar ties models whose ranks differ by less than Nemenyi's
+    critical difference (Demšar 2006, J. Mach. Learn. Res. 7:1, figure 1)."""
+    ranks = ranks.sort_values("mean_rank", kind="stable", ignore_index=True)
+    mean, n, difference = ranks["mean_rank"], len(ranks), float(ranks["critical_difference"].iloc[0])
+    ties, half = tied(mean.to_numpy(), difference), -(-n // 2)
+    first = 0.9 + 0.5 * len(ties)  # height of the uppermost name, below the line
+    lowest = first + half - 0.5
+    figure = new_figure("page", 0.3 + 0.2 * (lowest + 2.6))
     axes = figure.subplots()
-    low, high = 1, len(order)
-    pad = 0.55 * (high - low)
-    axes.set(xlim=(low - pad, high + pad), ylim=(-(half + 1.3 + 0.55 * len(ties)), 2.2))
+    pad, gap = 0.55 * (n - 1), 0.03 * (n - 1)
+    axes.set(xlim=(1 - pad, n + pad), ylim=(-lowest, 2.6))
     axes.set_axis_off()
-    axes.plot([low, high], [0, 0], color=INK, linewidth=1)
-    for rank in range(low, high + 1):
-        axes.plot([rank, rank], [0, 0.25], color=INK, linewidth=0.8)
-        axes.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=6.5)
-    axes.plot([low, low + difference], [1.6, 1.6], color=INK, linewidth=1.5)
-    words = f"critical difference {difference:.2f} (Nemenyi, {tasks} tasks, level 0.05)"
-    axes.text(low, 1.75, words, ha="left", va="bottom", fontsize=6.5)
-    first = 0.9 + 0.55 * len(ties)
+    axes.plot([1, n], [0, 0], color=INK, linewidth=1)
+    for rank in range(1, n + 1):
+        axes.plot([rank, rank], [0, 0.2], color=INK, linewidth=0.8)
+        axes.text(rank, 0.3, str(rank), ha="center", va="bottom", fontsize=6.5)
+    axes.plot([1, 1 + difference], [1.6, 1.6], color=INK, linewidth=1.5)
+    n_tasks = ranks["n_tasks"].iloc[0]
+    words = f"critical difference {difference:.2f}: mean ranks over {n_tasks} tasks, {n} models, level 0.05"
+    axes.text(1, 1.75, words, va="bottom", fontsize=6.5)
     for place, (start, end) in enumerate(ties):
-        y = -0.55 * (place + 1)
-        axes.plot([ranks.iloc[start] - 0.03, ranks.iloc[end] + 0.03], [y, y], color=PALETTE[0], linewidth=2.5)
-    room = 0.25 * WIDTHS["page"]
-    for place, model in enumerate(order):
+        y = -0.5 * (place + 1)
+        axes.plot([mean[start] - gap / 4, mean[end] + gap / 4], [y, y], color=PALETTE[0], linewidth=2.5)
+    room = 0.2 * WIDTHS["page"]
+    for place, (model, rank) in enumerate(zip(ranks["model"], mean, strict=True)):
         left = place < half
-        y = -(first + step * (place if left else len(order) - 1 - place))
-        edge = low - 0.04 * (high - low) if left else high + 0.04 * (high - low)
-        axes.plot([ranks[model], ranks[model], edge], [0, y, y], color=MUTED, linewidth=0.7)
-        words = f"{wrapped(titles[model], room)}  {ranks[model]:.2f}"
-        side = "right" if left else "left"
-        axes.text(edge - 0.01 * (high - low) * (1 if left else -1), y, words, ha=side, va="center", fontsize=6.5)
+        y = -first - (place if left else n - 1 - place)
+        edge, side = (1 - gap, "right") if left else (n + gap, "left")
+        axes.plot([rank, rank, edge], [0, y, y], color=MUTED, linewidth=0.7)
+        title = wrapped(f"{titles[model]} ({rank:.2f})", room)
+        axes.text(edge - gap / 2 if left else edge + gap / 2, y, title, ha=side, va="center", fontsize=6.5)
     mark_simulated(figure, simulated)
     save(figure, out)
 

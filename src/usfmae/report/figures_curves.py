@@ -7,22 +7,24 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usfmae.report.layout import leftmost, legend_columns, legend_height, lowest, panel_grid
-from usfmae.report.style import MUTED, colour, line, mark_simulated, save
+from usfmae.report.layout import leftmost, legend_columns, legend_height, lowest, panel_grid, room_of, wrapped
+from usfmae.report.style import MUTED, WIDTHS, colour, line, mark_simulated, save
 from usfmae.report.words import class_name, role_name
 
-#: Up to so many models each has its band, and its area in every panel; with more only the reference has a
-#: band, because they would hide each other, and the areas stand in a table.
+#: Up to so many models each has its band, and its area in every panel of a ROC curve; with more only the
+#: reference has a band, because they would hide each other. A table has all areas.
 FEW = 4
 
 
-def roc_curves(roc: pd.DataFrame, titles: dict[str, str], reference: str, out: Path, *, simulated: bool) -> None:
+def roc_curves(
+    roc: pd.DataFrame, titles: dict[str, str], reference: str, out: Path, *, simulated: bool
+) -> None:
     """ROC curves with pointwise 95 % bands from `roc.parquet`: a line a model, a panel a class and role.
 
     `titles` maps each model to its title, in the study's order.
     """
     curves = roc.rename(columns={"specificity_complement": "x", "sensitivity": "y", "auc": "area"})
-    _curves(curves, titles, reference, out, "1 − specificity", "sensitivity", "AUC", simulated)
+    _curves(curves, titles, reference, out, "1 − specificity", "sensitivity", simulated)
 
 
 def precision_recall_curves(
@@ -31,7 +33,7 @@ def precision_recall_curves(
     """Precision by recall with pointwise 95 % bands from `pr.parquet`, as in `roc_curves`; the dotted line is
     the share of the frames that are of the class."""
     curves = pr.rename(columns={"recall": "x", "precision": "y", "average_precision": "area"})
-    _curves(curves, titles, reference, out, "recall (sensitivity)", "precision", "average precision", simulated)
+    _curves(curves, titles, reference, out, "recall (sensitivity)", "precision", simulated)
 
 
 def areas_table(roc: pd.DataFrame, pr: pd.DataFrame | None, titles: dict[str, str]) -> pd.DataFrame:
@@ -63,7 +65,6 @@ def _curves(
     out: Path,
     x: str,
     y: str,
-    area: str,
     simulated: bool,
 ) -> None:
     roles = [role for role in ("test", "holdout") if role in set(curves["role"])]
@@ -71,36 +72,47 @@ def _curves(
     ran = [model for model in titles if model in set(curves["model"])]
     few = len(ran) <= FEW
     shown = [titles[model] for model in ran]
-    step = "pre" if "prevalence" in curves else None  # precision holds for the recalls up to the next threshold
-    figure, panels = panel_grid(roles, classes, extra=0.35 + legend_height(shown))
+    roc = "prevalence" not in curves
+    step = None if roc else "pre"  # precision holds for the recalls up to the next threshold
+    width = WIDTHS["page" if len(roles) * len(classes) > 1 else "column"]
+    figure, panels = panel_grid(roles, classes, extra=0.4 + legend_height(shown, width))
+    room = room_of(panels)
     for (role, name), axes in panels.items():
         panel = curves[(curves["role"] == role) & (curves["class"] == name)]
         for model in reversed(ran):  # the study's first models lie on top
             place, curve = list(titles).index(model), panel[panel["model"] == model]
             if few or model == reference:
                 bounds = curve["lower"], curve["upper"]
-                axes.fill_between(curve["x"], *bounds, color=colour(place), alpha=0.13, linewidth=0, step=step)
+                axes.fill_between(
+                    curve["x"], *bounds, color=colour(place), alpha=0.13, linewidth=0, step=step
+                )
             style = {"color": colour(place), "drawstyle": f"steps-{step}" if step else "default"}
             axes.plot(curve["x"], curve["y"], line(place), gid=model, **style)
         _chance(axes, panel)
-        axes.set_title(f"{role_name(role)}: {class_name(name)}" if len(roles) > 1 else class_name(name))
+        title = f"{role_name(role)}: {class_name(name)}" if len(roles) > 1 else class_name(name)
+        axes.set_title(wrapped(title, room, bold=True), fontsize=6.5)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        if few:
+        if few and roc:  # below the diagonal there is room, around precision there is none
             lines = {each.get_gid(): each for each in axes.get_lines()}
-            values = [f"{panel.loc[panel['model'] == model, 'area'].iloc[0]:.2f}" for model in ran]
-            corner = "lower left" if "prevalence" in panel else "lower right"
-            axes.legend([lines[m] for m in ran], values, title=area, loc=corner, labelspacing=0.25)
+            handles, values = [lines[model] for model in ran], [_area(panel, model) for model in ran]
+            axes.legend(handles, values, title="AUC", loc="lower right", labelspacing=0.25)
     axes = next(iter(panels.values()))
     lines = {each.get_gid(): each for each in axes.get_lines()}
-    columns = legend_columns(shown, figure)
-    figure.legend([lines[m] for m in ran], shown, loc="outside upper left", ncols=columns)
+    if len(panels) == 1 and not (few and roc):
+        shown = [f"{titles[model]} ({_area(curves, model)})" for model in ran]
+    handles, columns = [lines[model] for model in ran], legend_columns(shown, figure)
+    figure.legend(handles, shown, loc="outside upper left", ncols=columns)
     for axes in lowest(panels):
         axes.set_xlabel(x)
     for axes in leftmost(panels):
         axes.set_ylabel(y)
     mark_simulated(figure, simulated)
     save(figure, out)
+
+
+def _area(panel: pd.DataFrame, model: str) -> str:
+    return f"{panel.loc[panel['model'] == model, 'area'].iloc[0]:.2f}"
 
 
 def _chance(axes: Axes, panel: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from usfmae.report.layout import leftmost, lowest, panel_grid, wrapped
+from usfmae.report.layout import LETTER, leftmost, lowest, panel_grid, wrapped
 from usfmae.report.style import INK, RULE, WIDTHS, colour, mark_simulated, new_figure, save
 from usfmae.report.words import class_name, role_name
 
@@ -27,8 +27,13 @@ def confusion_matrices(
     ran = [model for model in titles if model in set(confusion["model"])]
     roles = [role for role in ("test", "holdout") if role in set(confusion["role"])]
     few, names = len(classes) <= FEW_CLASSES, [class_name(each) for each in classes]
-    figure, panels = panel_grid(roles, ran, aspect=0.88, extra=0.4 + 0.045 * max(map(len, names)))
-    room = figure.get_figwidth() / min(4, len(ran)) - 0.4
+    if few:
+        names = [wrapped(name, 15 * LETTER) for name in names]
+    words = LETTER * max(len(line) for name in names for line in name.split("\n"))  # inches of the longest
+    columns = min(4, max(len(ran), len(roles)))
+    side = (WIDTHS["page"] - 0.4 - words) / columns - 0.1  # of a matrix, where there are several columns
+    aspect = (side + 0.3) * columns / WIDTHS["page"]
+    figure, panels = panel_grid(roles, ran, aspect=aspect, extra=0.4 + words)
     for (role, model), axes in panels.items():
         cells = confusion[(confusion["model"] == model) & (confusion["role"] == role)]
         counts = cells.pivot_table(index="label", columns="predicted", values="frames", aggfunc="sum")
@@ -40,10 +45,10 @@ def confusion_matrices(
             text = f"{matrix[i, j]:.4g}\n{share[i, j]:.0%}" if few else f"{100 * share[i, j]:.0f}"
             axes.text(j, i, text, ha="center", va="center", fontsize=6.5 if few else 6, color=ink)
         axes.grid(visible=False)
-        axes.set_title(wrapped(titles[model], room, bold=True), fontsize=6.5)
+        axes.set_title(wrapped(titles[model], side, bold=True), fontsize=6.5)
         if axes in leftmost(panels) or len(ran) == 1:
             axes.set_ylabel(f"{role_name(role)}\nlabel")
-        axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(classes)), names, rotation=90)
         axes.set_yticks(range(len(classes)), names)
     for axes in lowest(panels):
         axes.set_xlabel("predicted")

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from usfmae.report.layout import leftmost, lowest, panel_grid, wrapped
+from usfmae.report.layout import leftmost, lowest, panel_grid, room_of, wrapped
 from usfmae.report.style import (
     MASKED,
     PALETTE,
@@ -102,7 +102,7 @@ def finetune_curves(
     `histories` holds the `history.parquet` tables of each model that ran; `titles` all models in order.
     """
     figure, panels = panel_grid(["validation"], list(histories), aspect=0.75, extra=0.4)
-    room = figure.get_figwidth() / min(4, len(histories)) - 0.3
+    room = room_of(panels)
     for axes, (model, runs) in zip(panels.values(), histories.items(), strict=True):
         shade = colour(list(titles).index(model))
         for run in runs:

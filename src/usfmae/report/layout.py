@@ -48,6 +48,14 @@ def panel_grid(
     return figure, {key: grid[place] for key, place in places.items()}
 
 
+def room_of(panels: Panels, *, left: float = 0.3) -> float:
+    """Inches of the page that each panel is wide, where tick labels and gaps take `left` of each."""
+    axes = next(iter(panels.values()))
+    place, figure = axes.get_subplotspec(), axes.figure
+    assert place is not None
+    return float(figure.get_figwidth() / place.get_gridspec().ncols - left)
+
+
 def lowest(panels: Panels) -> list[Axes]:
     """The lowest panel of each column."""
     below: dict[int, Axes] = {}

@@ -191,7 +191,9 @@ def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Ex
             "Right of zero the first model has the higher value. The corrected t asks about training again on "
             "other subjects, the bootstrap about these trained models on new subjects."
         )
-        parts.append(embedded(out, "Differences between models with intervals, also in the table above.", caption))
+        parts.append(
+            embedded(out, "Differences between models with intervals, also in the table above.", caption)
+        )
     return parts
 
 
