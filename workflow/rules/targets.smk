@@ -29,7 +29,9 @@ def pretrain_files(settings):
 def embedding_files(settings):
     """A map of the corpus for each pretrained encoder; none where the study draws no frames for it."""
     recipes = settings.pretrain_recipes() if settings.study.embedding.frames else []
-    return below([f"results/pretrain/{recipe}" for recipe in recipes], ["embedding.parquet", "embedding.json"])
+    return below(
+        [f"results/pretrain/{recipe}" for recipe in recipes], ["embedding.parquet", "embedding.json"]
+    )
 
 
 def finetune_files(settings):

@@ -41,8 +41,8 @@ def precision_at(is_class: NDArray[np.bool_], scores: Floats, grid: Floats, weig
 
 
 def precision_recall_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
-    """The columns of `pr.parquet`: a curve a class (of two classes: of the positive one) with a pointwise 95 %
-    band over resampled subjects; the mean over the estimate's sets of predictions.
+    """The columns of `pr.parquet`: a curve a class (of two classes: of the positive one) with a pointwise
+    95 % band over resampled subjects; the mean over the estimate's sets of predictions.
 
     `prevalence` is the share of the frames that are of the class: the precision of guessing.
     """

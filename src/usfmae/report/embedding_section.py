@@ -1,4 +1,4 @@
-"""A pretraining recipe's map of the corpus on the page, with figures that hold in all dimensions beside it."""
+"""A pretraining recipe's map of the corpus on the page, with what holds in all dimensions beside it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def embedding_parts(name: str, products: Products, exhibits: Exhibits) -> list[T
         same, chance = agreement(table, names)
         shares.append(f"{title.removeprefix('by ')} {same:.0%} (by chance {chance:.0%})")
     caption = (
-        f"t-SNE of the mean patch token: {count(len(table), 'frame')}, at most {facts['frames_per_dataset']} of a "
-        f"dataset, perplexity {facts['perplexity']:.3g}, seed {facts['seed']}. Points that touch are alike; how far "
-        "apart, how large and how dense clusters are means little, and another seed draws them elsewhere. In all "
-        f"{facts['dimensions']} dimensions, the nearest frame of another subject, where it has a name here too, is of "
-        f"the same {'; '.join(shares)}."
+        f"t-SNE of the mean patch token: {count(len(table), 'frame')}, at most {facts['frames_per_dataset']} "
+        f"of a dataset, perplexity {facts['perplexity']:.3g}, seed {facts['seed']}. Points that touch are "
+        "alike; how far apart, how large and how dense clusters are means little, and another seed draws "
+        f"them elsewhere. In all {facts['dimensions']} dimensions, the nearest frame of another subject, "
+        f"where it is coloured too, is of the same {'; '.join(shares)}."
     )
     return [embedded(out, "Frames as points, near where the encoder's features are alike.", caption)]
 

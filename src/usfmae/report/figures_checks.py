@@ -16,7 +16,8 @@ from usfmae.report.words import count, role_name
 def reliability_diagrams(
     reliability: pd.DataFrame, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
-    """Share of right answers against confidence from `reliability.csv`: a panel a model, the roles below each other.
+    """Share of right answers against confidence from `reliability.csv`: a panel a model, the roles below
+    each other.
 
     Hollow and grey before temperature scaling, filled after; the larger a dot, the more frames in its bin.
     """

@@ -26,8 +26,8 @@ def forest_rows(comparisons: pd.DataFrame, reference: str, metric: str) -> pd.Da
 def paired_differences(
     rows: pd.DataFrame, metric: str, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
-    """Forest plot of `forest_rows` (at least one): a block a test and role, a row a model, with the difference,
-    its 95 % interval and Holm's p. `metric` is its name in words."""
+    """Forest plot of `forest_rows` (at least one): a block a test and role, a row a model, with the
+    difference, its 95 % interval and Holm's p. `metric` is its name in words."""
     blocks = list(dict.fromkeys(zip(rows["role"], rows["test"], strict=True)))
     lines = len(rows) + 1.3 * len(blocks)
     figure = new_figure("page", 0.55 + 0.17 * lines)
@@ -67,8 +67,8 @@ def paired_differences(
 def critical_difference_diagram(
     ranks: pd.DataFrame, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
-    """Mean ranks of `ranks.csv` on a line, 1 is best; a bar ties models whose ranks differ by less than Nemenyi's
-    critical difference (Demšar 2006, J. Mach. Learn. Res. 7:1, figure 1)."""
+    """Mean ranks of `ranks.csv` on a line, 1 is best; a bar ties models whose ranks differ by less than
+    Nemenyi's critical difference (Demšar 2006, J. Mach. Learn. Res. 7:1, figure 1)."""
     ranks = ranks.sort_values("mean_rank", kind="stable", ignore_index=True)
     mean, n, difference = ranks["mean_rank"], len(ranks), float(ranks["critical_difference"].iloc[0])
     ties, half = tied(mean.to_numpy(), difference), -(-n // 2)
@@ -103,7 +103,7 @@ def critical_difference_diagram(
 
 
 def tied(ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
-    """First and last place of each widest run of rising mean ranks `(k,)` that differ by less than `difference`."""
+    """First and last place of the widest runs of rising mean ranks `(k,)` within less than `difference`."""
     found: list[tuple[int, int]] = []
     for start in range(len(ranks)):
         end = int(np.searchsorted(ranks, ranks[start] + difference, side="left")) - 1

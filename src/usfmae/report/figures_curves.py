@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def precision_recall_curves(
 
 
 def areas_table(roc: pd.DataFrame, pr: pd.DataFrame | None, titles: dict[str, str]) -> pd.DataFrame:
-    """A row a class and role, a column a model: area under the ROC curve, and average precision after a slash."""
+    """A row a class and role, a column a model: area under the ROC curve / average precision."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     keys = ["role", "class", "model"]
     areas = roc.groupby(keys, sort=False)["auc"].first()
@@ -73,7 +74,9 @@ def _curves(
     few = len(ran) <= FEW
     shown = [titles[model] for model in ran]
     roc = "prevalence" not in curves
-    step = None if roc else "pre"  # precision holds for the recalls up to the next threshold
+    step: Literal["pre"] | None = (
+        None if roc else "pre"
+    )  # precision holds for the recalls up to the next threshold
     width = WIDTHS["page" if len(roles) * len(classes) > 1 else "column"]
     figure, panels = panel_grid(roles, classes, extra=0.4 + legend_height(shown, width))
     room = room_of(panels)
@@ -86,8 +89,8 @@ def _curves(
                 axes.fill_between(
                     curve["x"], *bounds, color=colour(place), alpha=0.13, linewidth=0, step=step
                 )
-            style = {"color": colour(place), "drawstyle": f"steps-{step}" if step else "default"}
-            axes.plot(curve["x"], curve["y"], line(place), gid=model, **style)
+            (drawn,) = axes.plot(curve["x"], curve["y"], line(place), color=colour(place), gid=model)
+            drawn.set_drawstyle("default" if roc else "steps-pre")
         _chance(axes, panel)
         title = f"{role_name(role)}: {class_name(name)}" if len(roles) > 1 else class_name(name)
         axes.set_title(wrapped(title, room, bold=True), fontsize=6.5)

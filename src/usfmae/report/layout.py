@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from itertools import product
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def panel_grid(
         lines, columns = 1, len(roles)
         places = {(role, items[0]): (0, i) for i, role in enumerate(roles)}
     rows = 1 + max(row for row, _ in places.values())
-    width = "page" if columns > 1 else "column"
+    width: Literal["column", "page"] = "page" if columns > 1 else "column"
     figure = new_figure(width, rows * aspect * WIDTHS[width] / columns + extra)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     used = set(places.values())
@@ -51,8 +52,8 @@ def panel_grid(
 def room_of(panels: Panels, *, left: float = 0.3) -> float:
     """Inches of the page that each panel is wide, where tick labels and gaps take `left` of each."""
     axes = next(iter(panels.values()))
-    place, figure = axes.get_subplotspec(), axes.figure
-    assert place is not None
+    place, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    assert place is not None and figure is not None
     return float(figure.get_figwidth() / place.get_gridspec().ncols - left)
 
 

@@ -11,8 +11,8 @@ from usfmae.report.words import number, p_value
 
 
 def ranks_section(products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """`parts`: the critical-difference diagram; `absent`: a sentence where there is none. Both are empty before
-    the statistics have ranked the models."""
+    """`parts`: the critical-difference diagram; `absent`: a sentence where there is none. Both are empty
+    before the statistics have ranked the models."""
     ranks = products.table("statistics", "ranks.csv")
     if ranks is None or ranks.empty:
         return {"parts": [], "absent": ""}

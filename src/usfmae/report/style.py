@@ -1,4 +1,4 @@
-"""One look for all figures: width, colours, type, the simulated mark, and files with the same bytes every time."""
+"""One look for all figures: width, colours, type, the simulated mark, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def line(position: int) -> str:
 
 
 def marker(position: int) -> str:
-    """Marker that goes with `colour` among more things than the palette holds: 49 differ in one or the other."""
+    """Marker that goes with `colour` among more things than the palette holds: 49 differ in one of them."""
     return MARKERS[(position + position // len(PALETTE)) % len(MARKERS)]
 
 

@@ -6,12 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.report import checks_section, curves_section, figures_comparisons, figures_results
-from usfmae.report import figures_training, headline, tables
+from usfmae.report import (
+    checks_section,
+    curves_section,
+    figures_comparisons,
+    figures_results,
+    figures_training,
+    headline,
+    tables,
+)
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
-from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name, role_name
+from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name
 
 Parts = list[Table | Picture]
 
@@ -188,8 +195,8 @@ def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Ex
         figures_comparisons.paired_differences(rows, metric, titles, out, simulated=simulated)
         caption = (
             f"{metric}: {reference} minus each other model, with 95 % intervals, by the test that gave them. "
-            "Right of zero the first model has the higher value. The corrected t asks about training again on "
-            "other subjects, the bootstrap about these trained models on new subjects."
+            "Right of zero the first model has the higher value. The corrected t asks about training again "
+            "on other subjects, the bootstrap about these trained models on new subjects."
         )
         parts.append(
             embedded(out, "Differences between models with intervals, also in the table above.", caption)

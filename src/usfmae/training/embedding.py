@@ -1,4 +1,4 @@
-"""A map of what a pretrained encoder makes of the corpus: frames as points, near where their features are alike."""
+"""A map of a corpus as a pretrained encoder sees it: frames as points, near where they are alike."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def embed_corpus(
     """Writes `embedding.parquet` (`COLUMNS`, a row a frame) and `embedding.json` of docs/contracts.md.
 
     At most `chosen.frames` frames of each curated dataset in `folders` go through the recipe's encoder, whose
-    weights (safetensors) are given. Features are the mean of the patch tokens, brought to length 1. `x` and `y` are
-    t-SNE's (van der Maaten and Hinton 2008, J. Mach. Learn. Res. 9:2579), started from the first two principal
-    components; `nearest` is the frame of another subject that is nearest in all dimensions, by cosine, which
-    the map's two cannot show.
+    weights (safetensors) are given. Features are the mean of the patch tokens, brought to length 1. `x` and
+    `y` are t-SNE's (van der Maaten and Hinton 2008, J. Mach. Learn. Res. 9:2579), started from the first two
+    principal components; `nearest` is the frame of another subject that is nearest in all dimensions, by
+    cosine, which the map's two cannot show.
     """
     store = FrameStore(folders)
     rows = drawn(store.table["dataset"], chosen.frames, chosen.seed)
@@ -75,8 +75,8 @@ def embed_corpus(
 
 
 def drawn(datasets: pd.Series, most: int, seed: int) -> NDArray[np.intp]:
-    """Positions, rising, of at most `most` rows of each dataset; `datasets (N,)` names each row's. What is drawn
-    of a dataset depends on its name and the seed alone."""
+    """Positions, rising, of at most `most` rows of each dataset; `datasets (N,)` names each row's. What is
+    drawn of a dataset depends on its name and the seed alone."""
     chosen = []
     for name, rows in datasets.groupby(datasets, sort=False).indices.items():
         generator = np.random.default_rng([seed, zlib.crc32(str(name).encode())])
