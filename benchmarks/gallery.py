@@ -3,9 +3,9 @@
     make demo
     python -m benchmarks.gallery [results]
 
-One figure of each kind, at most 1,000 pixels wide and in at most 64 colours, into docs/figures/. The demo has too few
-tasks to rank models and one share of the training subjects: these two figures are drawn from made-up numbers by the
-same functions, and marked as simulated like all others.
+One figure of each kind, at most 900 pixels wide, into docs/figures/. The demo has too few tasks to rank
+models, and one share of the training subjects: these two figures are drawn from made-up numbers by the same
+functions, and marked as simulated like all others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from usfmae.record import atomic
 from usfmae.report import figures_checks, figures_comparisons
 
 OUT = Path(__file__).parents[1] / "docs/figures"
-WIDTH, COLOURS = 1000, 64
+WIDTH = 900
 #: Picture of the page → where the results hold it; of several files the first is taken.
 PICTURES = {
     "samples": "corpus/*/samples.png",
@@ -59,13 +59,15 @@ def main(results: Path, out: Path = OUT) -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """A smaller picture with fewer colours, for a page on a screen."""
+    """A smaller picture, for a page on a screen. Its colours stay: fewer of them would mix up the models."""
     with Image.open(source) as image:
         colour = image.convert("RGB")
     share = min(1.0, WIDTH / colour.width)
-    small = colour.resize((round(share * colour.width), round(share * colour.height)), Image.Resampling.LANCZOS)
+    small = colour.resize(
+        (round(share * colour.width), round(share * colour.height)), Image.Resampling.LANCZOS
+    )
     with atomic(target) as temporary:
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, optimize=True)
+        small.save(temporary, optimize=True)
 
 
 def draw_made_up(folder: Path) -> None:

@@ -21,12 +21,18 @@ def figure_kind(name):
 
 
 def subject_of(name):
-    """The task, pretraining recipe or corpus that a figure or table is about, in words; else the whole study."""
-    titles = {task: settings.tasks[task].title for task in study.tasks}
-    titles |= {recipe: settings.recipes.pretrain[recipe].title for recipe in settings.pretrain_recipes()}
-    titles |= {corpus: f"Corpus {corpus}" for corpus in settings.study_corpora()}
-    owners = [owner for owner in titles if name.startswith(f"{owner}_")]
-    return titles[max(owners, key=len)] if owners else "The whole study"
+    """The task, pretraining recipe or corpus that a figure or table is about, in words; else the whole study. A recipe
+    and a corpus of one name are both named."""
+    titles = {}
+    for owners in (
+        {task: settings.tasks[task].title for task in study.tasks},
+        {recipe: settings.recipes.pretrain[recipe].title for recipe in settings.pretrain_recipes()},
+        {corpus: f"corpus {corpus}" for corpus in settings.study_corpora()},
+    ):
+        for owner, title in owners.items():
+            titles.setdefault(owner, []).append(title)
+    found = [owner for owner in titles if name.startswith(f"{owner}_")]
+    return ", ".join(titles[max(found, key=len)]) if found else "The whole study"
 
 
 def figure_labels(w):
