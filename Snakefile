@@ -26,7 +26,11 @@ settings = settings_from(config, [Path(file) for file in workflow.configfiles])
 study = settings.study
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
+include: "workflow/rules/captions.smk"
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/weights.smk"
 

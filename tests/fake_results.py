@@ -58,7 +58,7 @@ def fill(results: Path) -> None:
         if task.subgroup:
             found["subgroups"] = by_device(predictions, task)
         for each, table in found.items():
-            ending = "parquet" if each == "roc" else "csv"
+            ending = "parquet" if each in ("roc", "pr") else "csv"
             write_table(results / "statistics" / name / f"{each}.{ending}", table)
     write_explanation(results / "explain" / "neck" / "usfmae", generator)
 
@@ -148,6 +148,7 @@ def write_pretraining(folder: Path, grid: Grid, generator: np.random.Generator) 
     choose(grid, folder / "grid", folder / "grid.csv", folder / "grid.json")
     record(folder, "pretrain")
     write_table(folder / "history.parquet", history(generator, **figures))
+    write_embedding(folder, generator)
     original = frame(generator, 8).astype(np.float32) / 255
     masked = original.copy()
     masked[:, :16, 8:24] = -1
@@ -160,6 +161,29 @@ def write_pretraining(folder: Path, grid: Grid, generator: np.random.Generator) 
         epochs=np.arange(6),
         over_epochs=over_epochs,
     )
+
+
+def write_embedding(folder: Path, generator: np.random.Generator) -> None:
+    """Each dataset around a place of its own; the labels of the tasks."""
+    tables = []
+    for i, (name, classes) in enumerate({**TASKS, "scans": [None]}.items()):
+        n = 20
+        tables.append(
+            pd.DataFrame(
+                {
+                    "frame_id": [f"{name}/{j:02}.png#0" for j in range(n)],
+                    "dataset": name,
+                    "subject": [f"{name}/{j // 4}" for j in range(n)],
+                    "label": pd.array([classes[j // 4 % len(classes)] for j in range(n)], dtype="string"),
+                    "x": 3 * i + generator.normal(size=n),
+                    "y": generator.normal(size=n),
+                    "nearest": [f"{name}/{(j + 4) % n:02}.png#0" for j in range(n)],
+                }
+            )
+        )
+    write_table(folder / "embedding.parquet", pd.concat(tables, ignore_index=True))
+    facts = {"frames_per_dataset": 20, "perplexity": 19.7, "seed": 0, "dimensions": 32}
+    write_json(folder / "embedding.json", {**facts, "kl_divergence": 0.4})
 
 
 def write_finetuning(

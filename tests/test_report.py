@@ -132,10 +132,20 @@ def test_every_figure_is_drawn_as_png_and_pdf(page: str, root: Path) -> None:
     figures = root / "results" / "figures"
     images = sorted(figures.glob("*.png"))
     names = {image.stem for image in images}
-    kinds = ("roc", "confusion", "folds", "differences", "training", "reliability", "label_efficiency")
+    kinds = (
+        "roc",
+        "precision_recall",
+        "confusion",
+        "folds",
+        "differences",
+        "training",
+        "reliability",
+        "label_efficiency",
+    )
     assert {f"{task}_{kind}" for task in TASKS for kind in kinds} | {
         "mae_loss",
         "mae_reconstructions",
+        "mae_embedding",
     } == names
     images += [root / "results" / "corpus" / "demo" / f"{name}.png" for name in ("samples", "duplicates")]
     images += [root / "results" / "explain" / "neck" / "usfmae" / "panels.png"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -134,7 +136,26 @@ def test_every_rule_leaves_a_log_and_a_benchmark(study: Path) -> None:
         path.relative_to(study / "logs").with_suffix("") for path in (study / "logs").rglob("*.tsv")
     }
     assert logs == benchmarks
-    assert len(logs) == 5 + 5 + 1 + 1 + 4 + 16 + 4 + 8 + 1 + 1
+    assert len(logs) == 5 + 5 + 1 + 2 + 4 + 16 + 4 + 8 + 1 + 1
+
+
+def test_snakemakes_own_report_holds_the_figures_with_captions_and_needs_no_network(study: Path) -> None:
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    snakemake(study, "--report", str(study / "own.zip"), configfile=TINY, **nowhere)
+    with zipfile.ZipFile(study / "own.zip") as packed:
+        names = {Path(name).name: name for name in packed.namelist()}
+        page = packed.read(
+            names["report.html"] if "own/report.html" not in names else "own/report.html"
+        ).decode()
+        for task in TASKS:
+            for kind in ("roc", "precision_recall", "confusion", "folds", "differences", "reliability"):
+                file = study / f"results/figures/{task}_{kind}.png"
+                assert packed.read(names[file.name]) == file.read_bytes()
+    assert {"demo_embedding.png", "samples.png", "panels.png", "kidney_summary.csv"} <= names.keys()
+    for words in ("Figures", "Tables", "Corpus", "Explanations", "Fetal neck", "precision-recall curves"):
+        assert words in page
+    assert "the dotted diagonal is guessing" in page  # a caption
+    assert not re.findall(r"""(?:src|href)=["']https?://[^"']+\.(?:js|css)""", page)
 
 
 def test_a_wrong_key_stops_with_file_key_and_nearest_key(tmp_path: Path) -> None:

@@ -39,7 +39,19 @@ rule audit_corpus:
         overlaps="results/corpus/{corpus}/overlaps.csv",
         curation="results/corpus/{corpus}/curation.csv",
         availability="results/corpus/{corpus}/availability.csv",
-        figures=expand("results/corpus/{{corpus}}/{name}", name=AUDIT_FIGURES),
+        samples=report(
+            "results/corpus/{corpus}/samples.png",
+            caption="../report/samples.rst",
+            category="Corpus",
+            labels={"corpus": "{corpus}", "figure": "samples"},
+        ),
+        pairs=report(
+            "results/corpus/{corpus}/duplicates.png",
+            caption="../report/duplicates.rst",
+            category="Corpus",
+            labels={"corpus": "{corpus}", "figure": "duplicates"},
+        ),
+        vector=expand("results/corpus/{{corpus}}/{name}.pdf", name=["samples", "duplicates"]),
     log:
         "logs/corpus/{corpus}/audit.log",
     benchmark:

@@ -5,7 +5,15 @@ rule explain_model:
         predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
         frames=lambda w: task_frames(settings, w.task),
     output:
-        expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED + PANELS),
+        expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED),
+        "results/explain/{task}/{model}/panels.pdf",
+        report(
+            "results/explain/{task}/{model}/panels.png",
+            caption="../report/panels.rst",
+            category="Explanations",
+            subcategory=lambda w: settings.tasks[w.task].title,
+            labels={"model": "{model}"},
+        ),
     log:
         "logs/explain/{task}/{model}.log",
     benchmark:

@@ -91,3 +91,31 @@ rule pretrain_encoder:
         "Pretraining {wildcards.recipe}"
     script:
         "../scripts/pretrain_encoder.py"
+
+
+# What the encoder makes of the corpus, as a map of frames; it ends in the report.
+rule embed_corpus:
+    input:
+        encoder=f"{PRETRAIN_RUN}/encoder.safetensors",
+        frames=PRETRAIN_INPUT["frames"],
+    output:
+        table=f"{PRETRAIN_RUN}/embedding.parquet",
+        facts=f"{PRETRAIN_RUN}/embedding.json",
+    log:
+        "logs/pretrain/{recipe}_embedding.log",
+    benchmark:
+        "logs/pretrain/{recipe}_embedding.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        encoder=lambda w: settings.encoders[settings.recipes.pretrain[w.recipe].encoder].effective(),
+        layer_norm_epsilon=lambda w: settings.recipes.pretrain[w.recipe].layer_norm_epsilon,
+        embedding=study.embedding.effective(),
+        version=STAGE_VERSION["pretrain"],
+    message:
+        "Mapping the corpus as {wildcards.recipe} sees it"
+    script:
+        "../scripts/embed_corpus.py"

@@ -8,9 +8,23 @@ rule write_report:
         statistics_files(settings),
         explain_files(settings),
     output:
-        REPORT[0],
-        directory(REPORT[1]),
-        directory(REPORT[2]),
+        report(REPORT[0], caption="../report/page.rst", category="Report"),
+        report(
+            directory(REPORT[1]),
+            patterns=["{name}.png"],
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=lambda w: subject_of(w.name),
+            labels=figure_labels,
+        ),
+        report(
+            directory(REPORT[2]),
+            patterns=["{name}.csv"],
+            caption="../report/table.rst",
+            category="Tables",
+            subcategory=lambda w: subject_of(w.name),
+            labels=table_labels,
+        ),
         REPORT[3],
     log:
         "logs/report/report.log",

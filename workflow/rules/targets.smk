@@ -27,7 +27,15 @@ def pretrain_files(settings):
     for recipe in recipes:
         grid = grid_runs(settings, recipe)
         files += below(grid, ["history.parquet", "run.json"]) + chosen_setting(settings, recipe)
-    return files
+    return files + embedding_files(settings)
+
+
+def embedding_files(settings):
+    """A map of the corpus for each pretrained encoder; none where the study draws no frames for it."""
+    recipes = settings.pretrain_recipes() if settings.study.embedding.frames else []
+    return below(
+        [f"results/pretrain/{recipe}" for recipe in recipes], ["embedding.parquet", "embedding.json"]
+    )
 
 
 def finetune_files(settings):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from usfmae.evaluation.calibration import calibration_tables, with_temperature
 from usfmae.evaluation.comparison.pairs import Comparer, compare
+from usfmae.evaluation.curves import precision_recall_curves
 from usfmae.evaluation.estimates import check_same_rows, with_decisions
 from usfmae.evaluation.metrics import subject_level
 from usfmae.evaluation.predictions import NOT_RUN
@@ -68,6 +69,9 @@ def statistics_tables(
         "comparisons": compare(compared(frames), reference, missing),
         "comparisons_subjects": compare(compared(subjects), reference, missing),
         "roc": pd.concat([roc_curves(each, resamples, seed) for each in curves], ignore_index=True),
+        "pr": pd.concat(
+            [precision_recall_curves(each, resamples, seed) for each in curves], ignore_index=True
+        ),
         "confusion": pd.concat([confusion(each) for each in curves], ignore_index=True),
         "decisions": decisions(scaled),
         **calibration_tables(runs, scaled, classes, positive, resamples=resamples, seed=seed),

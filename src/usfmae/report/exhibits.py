@@ -10,6 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from usfmae.record import atomic, write_table
+from usfmae.report import table_formats
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,12 @@ class Exhibits:
         self.figures, self.tables = figures, tables
 
     def table(self, name: str, frame: pd.DataFrame, caption: str, prose: set[str]) -> Table:
-        """Writes `<tables>/<name>.csv` with the cells as the page shows them."""
+        """Writes `<tables>/<name>.csv`, `.md` and `.tex` with the cells as the page shows them."""
         write_table(self.tables / f"{name}.csv", frame)
-        return Table(caption, list(frame.columns), frozenset(prose), frame.to_numpy().tolist())
+        left = frozenset(prose)
+        self.text(f"{name}.md", table_formats.markdown(frame, caption, left))
+        self.text(f"{name}.tex", table_formats.latex(frame, caption, name, left))
+        return Table(caption, list(frame.columns), left, frame.to_numpy().tolist())
 
     def text(self, file: str, content: str) -> str:
         """Writes `<tables>/<file>`; returns the content, for the page."""

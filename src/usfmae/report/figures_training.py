@@ -8,7 +8,17 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from usfmae.report.style import MASKED, PALETTE, colour, mark_simulated, new_figure, save, whole_numbers
+from usfmae.report.layout import leftmost, lowest, panel_grid, room_of, wrapped
+from usfmae.report.style import (
+    MASKED,
+    PALETTE,
+    WIDTHS,
+    colour,
+    mark_simulated,
+    new_figure,
+    save,
+    whole_numbers,
+)
 
 #: Stands for a column that a history lacks.
 _NONE = pd.Series(dtype=float)
@@ -29,7 +39,7 @@ def pretraining_curves(history: pd.DataFrame, out: Path, *, simulated: bool) -> 
     watched = {name: words for name, words in WATCHED.items() if history.get(name, _NONE).notna().any()}
     columns = -(-len(watched) // 2)
     dot = "o" if len(history) == 1 else None  # a line needs two epochs
-    figure = new_figure(5.5 + 2.2 * columns, 3.2)
+    figure = new_figure("page", 2.3)
     grid = figure.add_gridspec(2, columns + 1, width_ratios=[2.2] + [1] * columns)
     axes = figure.add_subplot(grid[:, 0])
     for name, style, shade in (("train_loss", "-", PALETTE[0]), ("validation_loss", "--", PALETTE[1])):
@@ -43,7 +53,7 @@ def pretraining_curves(history: pd.DataFrame, out: Path, *, simulated: bool) -> 
     for number, (name, words) in enumerate(watched.items()):
         axes = figure.add_subplot(grid[number % 2, 1 + number // 2], sharex=panels[0])
         axes.plot(history["epoch"], history[name], marker=dot, color=PALETTE[2])
-        axes.set_title(words, fontsize=8, weight="normal")
+        axes.set_title(words, fontsize=6.5, weight="normal")
         axes.set_ylim(0, 1.1 * history[name].max() or 1)
         panels.append(axes)
     for axes in panels:
@@ -66,7 +76,8 @@ def reconstructions(npz: Path, out: Path, *, simulated: bool) -> None:
     for place in np.unique(np.linspace(0, len(epochs) - 1, SHOWN_EPOCHS).round().astype(int)):
         rows[f"epoch {epochs[place]}"] = over_epochs[place]
     n = len(rows["original"])
-    figure = new_figure(1.25 * n + 0.6, 1.27 * len(rows))
+    side = (WIDTHS["page"] - 0.3) / max(n, 6)
+    figure = new_figure("page", side * len(rows) + 0.2)
     grid = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, frames) in zip(grid, rows.items(), strict=True):
         for axes, frame in zip(line, frames, strict=True):
@@ -90,21 +101,19 @@ def finetune_curves(
 
     `histories` holds the `history.parquet` tables of each model that ran; `titles` all models in order.
     """
-    columns = min(3, len(histories))
-    lines = -(-len(histories) // columns)
-    figure = new_figure(9.5, 2.5 * lines)
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.flat[len(histories) :]:
-        axes.set_axis_off()
-    for axes, (model, runs) in zip(grid.flat, histories.items(), strict=False):
+    figure, panels = panel_grid(["validation"], list(histories), aspect=0.75, extra=0.4)
+    room = room_of(panels)
+    for axes, (model, runs) in zip(panels.values(), histories.items(), strict=True):
         shade = colour(list(titles).index(model))
         for run in runs:
-            axes.plot(run["epoch"], run["validation_score"], color=shade, linewidth=0.7, alpha=0.55)
+            axes.plot(run["epoch"], run["validation_score"], color=shade, linewidth=0.5, alpha=0.55)
         mean = pd.concat(runs).groupby("epoch")["validation_score"].mean()
-        axes.plot(mean.index, mean, color=shade, linewidth=2.2)
-        axes.set_title(titles[model])
+        axes.plot(mean.index, mean, color=shade, linewidth=1.6)
+        axes.set_title(wrapped(titles[model], room, bold=True), fontsize=6.5)
         axes.xaxis.set_major_locator(whole_numbers())
-    figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel(f"{metric} on validation", fontsize=9)
+    for axes in lowest(panels):
+        axes.set_xlabel("epoch")
+    for axes in leftmost(panels):
+        axes.set_ylabel(f"{metric}, validation")
     mark_simulated(figure, simulated)
     save(figure, out)

@@ -13,6 +13,7 @@ from usfmae.report.corpus_section import corpus_section
 from usfmae.report.exhibits import Exhibits
 from usfmae.report.pretraining_section import pretraining_section
 from usfmae.report.products import Products
+from usfmae.report.ranks_section import ranks_section
 from usfmae.report.sections import methods_section, overview_section
 from usfmae.report.task_section import task_section
 from usfmae.report.words import class_name
@@ -23,8 +24,8 @@ LEDGER = "claims.html"
 
 
 def write_report(settings: Settings, results: Path, out: Path, figures: Path, tables: Path) -> None:
-    """Writes the page `out`, its figures as PNG and PDF into `figures` and its tables as CSV into `tables`;
-    beside it the page of the ledger of claims, `LEDGER`.
+    """Writes the page `out`, its figures as PNG and PDF into `figures` and its tables as CSV, Markdown and
+    LaTeX into `tables`; beside it the page of the ledger of claims, `LEDGER`.
 
     `results` holds the stages' products as docs/contracts.md says. A product that is not there leaves its
     part out; a model without predictions is listed as not run. The same products give the same bytes.
@@ -49,6 +50,7 @@ def write_report(settings: Settings, results: Path, out: Path, figures: Path, ta
         simulated=sorted(settings.datasets[name].title for name in simulated),
         all_simulated=len(simulated) == len(products.datasets),
         overview=overview_section(products, exhibits),
+        ranks=ranks_section(products, exhibits),
         corpora=[corpus_section(name, products, exhibits) for name in products.corpora],
         recipes=[pretraining_section(name, products, exhibits) for name in products.recipes],
         tasks=[task_section(name, products, exhibits) for name in settings.study.tasks],

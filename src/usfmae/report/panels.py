@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from usfmae.report.style import INK, PALETTE, WARNING, mark_simulated, new_figure, save
+from usfmae.report.style import INK, PALETTE, WARNING, WIDTHS, mark_simulated, new_figure, save
 from usfmae.report.words import class_name
 
 #: Perceptually even and readable without colour vision.
@@ -32,8 +32,9 @@ def scorecam_panels(folder: Path, out: Path, *, simulated: bool, title: str) -> 
     if selection["has_mask"].iloc[rows].any():
         columns.append("outline of the mask")
 
-    figure = new_figure(2.1 + 1.75 * len(columns), 0.7 + 1.75 * len(rows))
-    figure.suptitle(title, x=0.005, ha="left", fontsize=10, weight="bold")
+    side = WIDTHS["page"] / (len(columns) + 1.2)
+    figure = new_figure("page", 0.7 + side * len(rows))
+    figure.suptitle(title, x=0.005, ha="left", fontsize=8, weight="bold")
     widths = [1.15, *(1.0 for _ in columns)]
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False, width_ratios=widths)
     for line, row in zip(grid, rows, strict=True):
@@ -43,7 +44,7 @@ def scorecam_panels(folder: Path, out: Path, *, simulated: bool, title: str) -> 
         wrong = frame["outcome"] == "wrong"
         words = f"label: {class_name(frame['label'])}\npredicted: {class_name(frame['predicted'])}"
         words += f"\nprobability {frame['score']:.2f}\n{frame['outcome']}"
-        line[0].text(0, 0.5, words, va="center", fontsize=8.5, color=WARNING if wrong else INK)
+        line[0].text(0, 0.5, words, va="center", fontsize=6.5, color=WARNING if wrong else INK)
         for axes in line[1:]:
             if axes is not line[2]:
                 axes.imshow(inputs[row], vmin=0, vmax=255)
@@ -72,5 +73,5 @@ def _outline(axes: Axes, mask: np.ndarray, has_mask: bool) -> None:
     else:
         box = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
         axes.text(
-            0.5, 0.05, "no mask", transform=axes.transAxes, ha="center", fontsize=7, color="white", bbox=box
+            0.5, 0.05, "no mask", transform=axes.transAxes, ha="center", fontsize=6.5, color="white", bbox=box
         )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from usfmae.record import flatten
 from usfmae.report import figures_training
+from usfmae.report.embedding_section import embedding_parts
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.words import count, duration, number
@@ -40,6 +41,7 @@ def pretraining_section(name: str, products: Products, exhibits: Exhibits) -> di
             "the model fills in, after the epoch that stands beside them."
         )
         parts.append(embedded(out / f"{name}_reconstructions", alt, caption))
+    parts += embedding_parts(name, products, exhibits)
     grid, chosen = products.table("pretrain", name, "grid.csv"), products.chosen_setting(name)
     if recipe.grid is not None and grid is not None:
         shown = grid_table(grid, chosen["setting"] if chosen else None)

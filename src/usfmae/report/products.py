@@ -71,7 +71,7 @@ class Products:
             "comparisons.csv",
             "confusion.csv",
         ]
-        files += ["roc.parquet", "calibration.csv", "reliability.csv"]
+        files += ["roc.parquet", "pr.parquet", "calibration.csv", "reliability.csv"]
         files += ["label_efficiency.csv"] if len(self.study.fractions) > 1 else []
         files += ["subgroups.csv"] if self.settings.tasks[task].subgroup else []
         return files + (["shortcuts.csv"] if self.study.shortcuts else [])

@@ -9,6 +9,8 @@ import pandas as pd
 from usfmae.report import (
     checks_section,
     comparison_section,
+    curves_section,
+    figures_comparisons,
     figures_results,
     figures_training,
     headline,
@@ -17,7 +19,7 @@ from usfmae.report import (
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
-from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name, role_name
+from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name
 
 Parts = list[Table | Picture]
 
@@ -138,25 +140,14 @@ def _curves_and_counts(
 ) -> Parts:
     task, titles, out = products.settings.tasks[name], products.titles, exhibits.figures
     simulated = bool(products.simulated(task.datasets))
-    parts: Parts = []
-    if "roc" in found:
-        roc = found["roc"]
-        figures_results.roc_curves(roc, titles, out / f"{name}_roc", simulated=simulated)
-        areas = [
-            f"{titles[model]}, {role_name(role)}, {of_class}: {auc:.2f}"
-            for (model, role, of_class), auc in roc.groupby(["model", "role", "class"], sort=False)["auc"]
-            .first()
-            .items()
-        ]
-        caption = "ROC curves with pointwise 95 % bands over resampled subjects."
-        if len(task.classes) > 2:
-            caption += " Each panel sets one class against the rest."
-        parts.append(embedded(out / f"{name}_roc", f"ROC curves. Areas: {'; '.join(areas)}.", caption))
+    parts: Parts = [*curves_section.curves_parts(name, found, products, exhibits)]
     if "confusion" in found:
         figures_results.confusion_matrices(
             found["confusion"], list(task.classes), titles, out / f"{name}_confusion", simulated=simulated
         )
         caption = "Frames by label and prediction; the shade is the share of the label's frames."
+        if len(task.classes) > figures_results.FEW_CLASSES:
+            caption += " The numbers are that share in per cent."
         if len(task.classes) == 2:
             caption += " The threshold was chosen on each fold's validation part."
         parts.append(embedded(out / f"{name}_confusion", "Confusion matrices, a panel a model.", caption))
@@ -200,13 +191,18 @@ def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Ex
     caption = f"{metric}: {reference} minus the model named in the row."
     caption += comparison_section.write_all_tests(name, products, exhibits)
     parts: Parts = [exhibits.table(f"{name}_comparisons", shown, caption, {"Against", "On", "Test"})]
-    if tests["lower"].notna().any():
+    rows = figures_comparisons.forest_rows(tests, products.study.reference, task.metric)
+    if len(rows):
         simulated = bool(products.simulated(task.datasets))
-        figures_results.paired_differences(tests, metric, titles, out, simulated=simulated)
+        figures_comparisons.paired_differences(rows, metric, titles, out, simulated=simulated)
         caption = (
-            "The same differences with 95 % intervals. Right of zero the first model has the higher value."
+            f"{metric}: {reference} minus each other model, with 95 % intervals, by the test that gave them. "
+            "Right of zero the first model has the higher value. The corrected t asks about training again "
+            "on other subjects, the bootstrap about these trained models on new subjects."
         )
-        parts.append(embedded(out, "Differences between models, as in the table above.", caption))
+        parts.append(
+            embedded(out, "Differences between models with intervals, also in the table above.", caption)
+        )
     return parts
 
 

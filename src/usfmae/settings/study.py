@@ -54,6 +54,16 @@ class Explain(Strict):
     """Models whose Score-CAM maps are made."""
 
 
+class Embedding(Strict):
+    """A map of the corpus as each pretrained encoder sees it."""
+
+    frames: Annotated[int, Field(ge=0)] = 200
+    """Frames of each dataset on the map, at most, drawn by the seed; 0: no map."""
+    perplexity: Annotated[float, Field(gt=1)] = 30.0
+    """Of t-SNE: about how many neighbours a frame has; at most a third of the frames."""
+    seed: int = 0
+
+
 class Study(Strict):
     """Everything a run of the workflow makes."""
 
@@ -74,6 +84,7 @@ class Study(Strict):
     shortcuts: bool = False
     """Also judge the test frames without the lesion, in every task whose datasets have masks."""
     explain: Explain
+    embedding: Embedding = Embedding()
     declared: Annotated[Declared, NO_EFFECT] = Declared()
     """What only a person can say; the reporting checklists print it."""
 
