@@ -4,7 +4,7 @@ import re
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
 STAGE_VERSION = dict(download=1, corpus=2, pretrain=2, finetune=1)
-STAGE_VERSION |= dict(statistics=1, explain=1, export=1, report=1, track=1)
+STAGE_VERSION |= dict(statistics=1, explain=2, export=1, report=1, track=1)
 
 REPORT = ["results/report/report.html", "results/figures", "results/tables"]
 SYNCED = "results/mlflow/synced.json"
@@ -19,10 +19,10 @@ SPLIT = "folds.parquet folds.json".split()
 FINETUNED = "predictions.parquet history.parquet model.safetensors run.json".split()
 STATISTICS = "summary.csv comparisons.csv fold_metrics.csv roc.parquet confusion.csv".split()
 STATISTICS += "summary_subjects.csv calibration.csv reliability.csv decisions.csv".split()
-EXPLAINED = "maps.npy inputs.npy masks.npy selection.parquet faithfulness.csv run.json".split()
+EXPLAINED = "maps.npz inputs.npy masks.npy selection.parquet measures.parquet curves.csv".split()
+EXPLAINED += "faithfulness.csv run.json panels.png panels.pdf contact_sheet.png contact_sheet.pdf".split()
 EXPORTED = "MLmodel README.md model.safetensors features.safetensors model.onnx model.json".split()
 EXPORTED += "preprocessing.json labels.json decision.json run.json".split()
-PANELS = "panels.png panels.pdf".split()
 
 FEATURES = "results/features/{task}/{model}/seed-{seed}/fold-{fold}/{kind}"
 KINDS = {"linear_probe": "pooled", "knn": "pooled", "attentive_probe": "tokens"}

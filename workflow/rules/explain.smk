@@ -1,11 +1,11 @@
-# Score-CAM maps of one trained fold, drawn and checked.
+# Maps of one trained fold, drawn and checked.
 rule explain_model:
     input:
         weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
         predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
         frames=lambda w: task_frames(settings, w.task),
     output:
-        expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED + PANELS),
+        expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED),
     log:
         "logs/explain/{task}/{model}.log",
     benchmark:
@@ -25,6 +25,6 @@ rule explain_model:
         simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
         version=STAGE_VERSION["explain"],
     message:
-        "Score-CAM of {wildcards.model} on {wildcards.task}"
+        "Maps of {wildcards.model} on {wildcards.task}"
     script:
         "../scripts/explain_model.py"

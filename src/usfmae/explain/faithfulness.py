@@ -10,7 +10,7 @@ import copy
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from usfmae.explain import localisation, perturbation
@@ -171,7 +171,7 @@ def _relation(
 
     def of(rows: np.ndarray) -> float:
         varies = len(rows) > 2 and np.ptp(a[rows]) > 0 and np.ptp(b[rows]) > 0
-        return float(spearmanr(a[rows], b[rows]).statistic) if varies else np.nan
+        return float(np.corrcoef(rankdata(a[rows]), rankdata(b[rows]))[0, 1]) if varies else np.nan
 
     names, owner = np.unique(subjects, return_inverse=True)
     frames_of = [np.flatnonzero(owner == number) for number in range(len(names))]

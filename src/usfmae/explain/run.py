@@ -68,15 +68,15 @@ def explain(
     )
     network.load_state_dict(load_weights(run / "model.safetensors"))
     explained = Explained(
-        network.eval().to(device),
-        normalise(to_float(pictures.to(device))),
-        targets,
-        _masks(corpus, store, rows),
-        chosen,
-        recipe,
-        model.explain_layer,
-        _baseline(recipe, store.channels, device),
-        seed,
+        network=network.eval().to(device),
+        frames=normalise(to_float(pictures.to(device))),
+        targets=targets,
+        masks=_masks(corpus, store, rows),
+        chosen=chosen,
+        recipe=recipe,
+        layer=model.explain_layer,
+        baseline=_baseline(recipe, store.channels, device),
+        seed=seed,
     )
     maps, table, measures, curves = explained.checked()
     with atomic(out / "maps.npz") as temporary:

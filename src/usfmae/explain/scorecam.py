@@ -21,6 +21,8 @@ from torch.nn.functional import interpolate
 from usfmae.explain.layers import activations, enlarge, stretch
 from usfmae.settings.recipes import GAIN_WITH_SOFTMAX
 
+#: Pixels in a forward pass: what a processor's cache holds is faster, and a GPU wants to be full.
+PIXELS = {"cpu": 8 * 224**2, "cuda": 128 * 224**2}
 ROUNDING = 1e-6  # a channel whose relative range is below this is constant in float32
 
 
@@ -43,8 +45,8 @@ def score_cam(
     """Score-CAM maps (N, H, W), float32, each from 0 to 1; all 0 where nothing speaks for the target.
 
     `images` (N, C, H, W) are normalised as the model wants them, `targets` (N,) are class indices.
-    `layer` and `tokens` come from `target_layer`. `batch_size` counts masked images; by default 8 on a
-    processor (what its cache holds is faster) and 128 on a GPU. `precision` is that of the masked images'
+    `layer` and `tokens` come from `target_layer`. `batch_size` counts masked images; by default `PIXELS`
+    are in a pass, 8 images of 224 pixels on a processor and 128 on a GPU. `precision` is that of the masked images'
     passes; the channels are always computed in float32.
 
     What the papers leave open, with grad-cam's choice as default:
@@ -68,9 +70,11 @@ def score_cam(
         raise ValueError(GAIN_WITH_SOFTMAX)
     model.eval()
     if not tokens:
-        model.to(memory_format=torch.channels_last)  # convolutions are faster so; the values stay
+        with torch.inference_mode(False):  # or the weights could take no gradient ever after
+            model.to(memory_format=torch.channels_last)  # convolutions are faster so; the values stay
     device = next(model.parameters()).device
-    batch_size = batch_size or (8 if device.type == "cpu" else 128)
+    together = PIXELS.get(device.type, PIXELS["cuda"]) // (images.shape[-2] * images.shape[-1])
+    batch_size = batch_size or max(8, together)
     images, targets = images.to(device), targets.to(device)
     base = torch.as_tensor(baseline, dtype=images.dtype, device=device)
 
