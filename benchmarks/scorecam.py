@@ -52,6 +52,9 @@ class Shown(nn.Module):
             self.features(grid[:, :channels].float())  # grad-cam cannot read bf16
 
         layer.register_forward_hook(show)
+        for name in ("num_prefix_tokens", "global_pool", "blocks"):  # what ours reads of a transformer
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, classes)
         self.size = (images.shape[-2], images.shape[-1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from usfmae.explain.layers import target_layer
-from usfmae.explain.scorecam import clustered, score_cam
+from usfmae.explain.scorecam import class_token_alone, clustered, score_cam
 
 torch.set_num_threads(1)
 SIZE = 64
@@ -85,6 +85,17 @@ def test_maps_equal_those_of_grad_cam_on_images_that_are_not_square() -> None:
     layer, tokens = target_layer(model)
     maps = score_cam(model, inputs, targets, layer=layer, tokens=tokens)
     np.testing.assert_allclose(maps, grad_cam_maps(model, inputs, targets), atol=1e-3)
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_the_last_block_computes_no_more_than_the_score_needs_and_the_score_is_the_same(pool: str) -> None:
+    model, inputs, seen = vision_transformer(global_pool=pool), images(), []
+    model.blocks[-1].mlp.register_forward_hook(lambda *args: seen.append(args[2].shape[1]))
+    whole = model(inputs)
+    with class_token_alone(model):
+        torch.testing.assert_close(model(inputs), whole)
+    torch.testing.assert_close(model(inputs), whole, rtol=0, atol=0)
+    assert seen == [65, 1 if pool == "token" else 65, 65]
 
 
 class BlockModel(nn.Module):
