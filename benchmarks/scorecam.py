@@ -7,8 +7,9 @@ timm's architectures with random weights, sharpened so that their scores answer 
 images; three classes. Both sides explain the same layer. `as shipped` is grad-cam with its batches of 16 in
 float32; it is also run in bf16 autocast, for the ratio at equal precision. `--channels` shows both sides only
 the first so many channels, for a processor that has no hours. Errors are of maps from 0 to 1, against
-grad-cam's in float32; where ours in float32 is further than 1e-3 from it there is no table. With --threads 1 on a
-processor the seconds are processor time, which other jobs disturb less. Runs on the GPU where there is one.
+grad-cam's in float32; where ours in float32 is further than 1e-3 from it there is no table. With --threads 1
+on a processor the seconds are processor time, which other jobs disturb less. Runs on the GPU where there is
+one.
 """
 
 from __future__ import annotations
@@ -145,7 +146,14 @@ def show(maps: dict[str, np.ndarray], seconds: Seconds, images: int) -> str:
         error = ["-", "-"] if name == SHIPPED else [f"{off.max():.1e}", f"{off.mean():.1e}"]
         peers = [f"{ratio(seconds, peer, name):.2f}" for peer in (SHIPPED, PEER_BF16)]
         rows.append([name, f"{median(values) / images:.2f}", *peers, *error])
-    columns = ["Score-CAM", "seconds an image", "times as shipped", "times in bf16", "largest error", "mean error"]
+    columns = [
+        "Score-CAM",
+        "seconds an image",
+        "times as shipped",
+        "times in bf16",
+        "largest error",
+        "mean error",
+    ]
     return table(columns, rows)
 
 

@@ -214,6 +214,8 @@ def write_explanation(folder: Path, generator: np.random.Generator) -> None:
     masks = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
     masks[1:, 10:22, 12:24] = 1
     np.save(folder / "masks.npy", masks)
+    cells = ["true negative", "false negative", "true negative"]
+    cells += ["true positive", "false positive", "true positive"]
     selection = pd.DataFrame(
         {
             "frame_id": [f"neck/{i:02}.png#0" for i in range(n)],
@@ -225,8 +227,7 @@ def write_explanation(folder: Path, generator: np.random.Generator) -> None:
             "probability_of_label": [0.9, 0.16, 0.78, 0.72, 0.34, 0.6],
             "threshold": 0.4,
             "outcome": ["correct", "wrong", "correct", "correct", "wrong", "correct"],
-            "cell": ["true negative", "false negative", "true negative", "true positive"]
-            + ["false positive", "true positive"],
+            "cell": cells,
             "has_mask": masks.any(axis=(1, 2)),
             "shown": [True, True, True, False, False, True],
         }

@@ -222,7 +222,9 @@ def test_a_map_that_a_randomised_model_gives_too_fails_and_one_that_differs_pass
 
 def test_localisation_is_set_against_correctness() -> None:
     inside = [1.0, 0.5, 0.7, 0.1]  # shares of the energy: in the order of the label's probability but one
-    maps = np.stack([share * PERFECT / PERFECT.sum() + (1 - share) * OUTSIDE / OUTSIDE.sum() for share in inside])
+    maps = np.stack(
+        [share * PERFECT / PERFECT.sum() + (1 - share) * OUTSIDE / OUTSIDE.sum() for share in inside]
+    )
     row = table(maps.astype(np.float32), ALL_MASKS).loc[RELATION]
     expected = spearmanr(inside, FRAMES["probability_of_label"]).statistic
     assert row["value"] == pytest.approx(expected) and row["n_frames"] == 4

@@ -38,9 +38,7 @@ def test_the_contact_sheet_holds_every_frame_once(folder: Path, n: int) -> None:
     assert [int(axes.images[0].get_array()[0, 0]) for axes in cells] == list(range(n))
     for axes, row in zip(cells, range(n), strict=True):
         frame = found.selection.iloc[row]
-        assert axes.get_title(loc="left") == (
-            f"{frame['cell']}: {frame['label']}, p {frame['score']:.2f}"
-        )
+        assert axes.get_title(loc="left") == (f"{frame['cell']}: {frame['label']}, p {frame['score']:.2f}")
         width = found.inputs.shape[2]
         under_map = axes.images[1].get_array()
         assert not under_map[:, :width].any()
@@ -58,8 +56,8 @@ def test_panels_name_the_cell_the_score_and_where_the_threshold_cuts(
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     cells = [text for text in words if text.startswith(("true", "false"))]
     assert cells == ["true negative", "false negative", "true negative", "true positive"]  # the four shown
-    assert "label: normal\npredicted: normal\nits probability: 0.900\npredicted above 0.600" in words
-    assert "label: hygroma\npredicted: hygroma\nits probability: 0.600\npredicted from 0.400 on" in words
+    assert "label: normal\npredicted: normal\nits probability: 0.900\nneeded: above 0.600" in words
+    assert "label: hygroma\npredicted: hygroma\nits probability: 0.600\nneeded: 0.400" in words
     assert words.count("no mask") == 1
     assert any("SIMULATED DATA" in text.get_text() for text in figure.texts)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]

@@ -194,7 +194,7 @@ def test_the_gain_is_what_a_channel_adds_to_the_bare_baseline(normalisation: str
 
 
 class OpposedModel(BlockModel):
-    """Two channels that share cell 0: one lights cell 5, which speaks for class 1, one cell 10, against it."""
+    """Two channels that share cell 0: one lights cell 5, which speaks for class 1, one cell 10, against."""
 
     def forward(self, x: Tensor) -> Tensor:  # (N, 1, H, W) -> (N, 2)
         cells = self.pool(x).flatten(1)  # (N, 16)

@@ -75,7 +75,7 @@ def _maps(
     readable = copy.deepcopy(model).eval()  # timm's hooks stay, and the fused kernel shows no attention
     for module in readable.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            module.fused_attn = False  # type: ignore[assignment]
     extract = AttentionExtract(readable, method="hook")
     assert extract.hooks is not None
     found = []

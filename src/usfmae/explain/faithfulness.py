@@ -7,6 +7,7 @@ Gaussian blob in the image's middle, where most ultrasound findings lie anyway.
 from __future__ import annotations
 
 import copy
+
 import numpy as np
 import pandas as pd
 import torch
@@ -133,9 +134,8 @@ def faithfulness_table(
     rows.append([RELATION, value, lower, upper, known, np.nan, verdict])
     return pd.DataFrame(
         [
-            [method, name, value, lower, upper, known.sum(), len(np.unique(subjects[known])), blob, verdict]
-            + [MEASURES[name][1]]
-            for name, value, lower, upper, known, blob, verdict in rows
+            [method, *row[:4], row[4].sum(), len(np.unique(subjects[row[4]])), *row[5:], MEASURES[row[0]][1]]
+            for row in rows
         ],
         columns=COLUMNS,
     )
@@ -198,6 +198,6 @@ def _sanity(lower: float, upper: float) -> str:
     """Adebayo et al.: maps of a randomised model must differ."""
     if np.isnan(lower):
         return "too few subjects"
-    if -ALIKE < lower and upper < ALIKE:
+    if lower > -ALIKE and upper < ALIKE:
         return "passed: the maps differ"
     return "failed: the maps are alike" if lower > ALIKE or upper < -ALIKE else "unclear"

@@ -1,8 +1,8 @@
 """What the model says when the pixels that a map marks are taken away, or given back.
 
 All take normalised images (N, C, H, W), maps (N, H, W) from 0 to 1 and targets (N,), class indices.
-Pixels go by their rank in the map. Equal ones, such as the zeros that most maps are full of, go in the order of
-the centred Gaussian that every map is set against: by rows, a finding near the top would look well found.
+Pixels go by their rank in the map. Equal ones, such as the zeros that most maps are full of, go in the order
+of the centred Gaussian that every map is set against: by rows, a finding near the top would look well found.
 """
 
 from __future__ import annotations

@@ -132,10 +132,10 @@ class Explained:
             ours, curves = self._measured(found)
             likeness = faithfulness.rank_correlation(found, self._maps(method, shuffled))
             ours = ours.assign(**{faithfulness.CORRELATION: likeness})
-            beside = reference.assign(**{faithfulness.CORRELATION: faithfulness.rank_correlation(found, blob)})
-            tables.append(
-                faithfulness.faithfulness_table(method, ours, beside, self.chosen, self.seed)
+            beside = reference.assign(
+                **{faithfulness.CORRELATION: faithfulness.rank_correlation(found, blob)}
             )
+            tables.append(faithfulness.faithfulness_table(method, ours, beside, self.chosen, self.seed))
             maps[method] = found
             measures.append(self._by_frame(method, ours))
             drawn.append(_mean_curves(method, curves))

@@ -48,8 +48,8 @@ def score_cam(
 
     `images` (N, C, H, W) are normalised as the model wants them, `targets` (N,) are class indices.
     `layer` and `tokens` come from `target_layer`. `batch_size` counts masked images; by default `PIXELS`
-    are in a pass, 8 images of 224 pixels on a processor and 128 on a GPU. `precision` is that of the masked images'
-    passes; the channels are always computed in float32.
+    are in a pass, 8 images of 224 pixels on a processor and 128 on a GPU. `precision` is that of the masked
+    images' passes; the channels are always computed in float32.
 
     What the papers leave open, with grad-cam's choice as default:
 

@@ -16,8 +16,8 @@ def select(
     """The frames to explain, as `selection.parquet` of docs/contracts.md.
 
     `predictions` has one row a frame: `frame_id, subject, label, has_mask`, a `probability_<class>` for
-    each class and, where a threshold decides, `predicted` and `threshold`; without them the most probable class
-    is predicted. `positive` names the positive of two classes, and is not read with more.
+    each class and, where a threshold decides, `predicted` and `threshold`; without them the most probable
+    class is predicted. `positive` names the positive of two classes, and is not read with more.
 
     Explained are `n_per_class` frames of each label (all, if there are fewer), drawn with `seed` whatever
     their outcome, so that means over them are fair. `target` is the predicted class, `score` its probability.

@@ -44,9 +44,9 @@ def _one_model(name: str, model: str, products: Products, exhibits: Exhibits) ->
     faithfulness = products.table("explain", name, model, "faithfulness.csv")
     if faithfulness is not None:
         caption = (
-            "Does the map show what the model uses? With 95 % intervals over subjects. The verdict says on which "
-            "side of a blob in the centre the map lies (interval of the paired difference; not corrected for "
-            "the number of rows); where it is no better, the map says little."
+            "Does the map show what the model uses? With 95 % intervals over subjects. The verdict says on "
+            "which side of a blob in the centre the map lies (interval of the paired difference; not corrected "
+            "for the number of rows); where it is no better, the map says little."
         )
         shown = faithfulness_table(faithfulness)
         parts.append(exhibits.table(f"{name}_{model}_faithfulness", shown, caption, _PROSE))
@@ -79,8 +79,8 @@ def _all_models(
         relations = {model: _relation(name, model, products) for model in first}
         figures_explain.localisation_scatter(first, relations, products.titles, out, simulated=simulated)
         caption = (
-            "A dot a frame: do maps that lie on the finding go with right answers? Spearman's correlation with "
-            "its 95 % interval over subjects."
+            "A dot a frame: do maps that lie on the finding go with right answers? Spearman's correlation "
+            "with its 95 % interval over subjects."
         )
         alt = "Energy of the map inside the mask against the probability of the right class, a panel a model."
         parts.append(embedded(out, alt, caption))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from usfmae.report.panels import Maps, overlay, scale_bar
+from usfmae.report.panels import STRETCHED, Maps, overlay, scale_bar
 from usfmae.report.style import INK, LINES, MUTED, PALETTE, WARNING, mark_simulated, new_figure, save
 from usfmae.report.words import class_name, method_name, number
 
@@ -35,7 +35,7 @@ def maps_by_method(found: Maps, out: Path, *, simulated: bool) -> None:
         colour = WARNING if frame["outcome"] == "wrong" else INK
         words = f"{frame['cell']}\n{class_name(frame['label'])}"
         axes.set_title(words, loc="center", weight="normal", fontsize=8, color=colour)
-    scale_bar(figure, grid, "Map")
+    scale_bar(figure, grid, STRETCHED.capitalize())
     mark_simulated(figure, simulated)
     save(figure, out)
 

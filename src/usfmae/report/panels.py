@@ -17,6 +17,7 @@ from usfmae.report.words import class_name, method_name
 
 #: Perceptually even and readable without colour vision.
 MAP = "magma"
+STRETCHED = "each map stretched to 0 to 1"
 #: Frames beside each other in the contact sheet.
 _ACROSS = 6
 
@@ -80,7 +81,7 @@ def draw_panels(folder: Path, out: Path, *, simulated: bool, title: str) -> None
             _outline(line[4], found.masks[row], bool(frame["has_mask"]))
     for axes, name in zip(grid[0, 1:] if len(rows) else [], columns, strict=False):
         axes.set_title(name, loc="center", weight="normal")
-    scale_bar(figure, grid, method)
+    scale_bar(figure, grid, f"{method}, {STRETCHED}: 0 speaks least for the predicted class, 1 most")
     mark_simulated(figure, simulated)
     save(figure, out)
 
@@ -117,7 +118,7 @@ def contact_sheet(found: Maps, title: str) -> Figure:
         if frame["cell"] == "wrong":
             words = f"{class_name(frame['label'])}, taken for {class_name(frame['predicted'])}"
         axes.set_title(words, loc="left", weight="normal", fontsize=7, color=colour, pad=2)
-    scale_bar(figure, grid, method_name(found.first))
+    scale_bar(figure, grid, f"{method_name(found.first)}, {STRETCHED}")
     return figure
 
 
@@ -126,11 +127,10 @@ def overlay(axes: Axes, found: np.ndarray) -> None:
     axes.imshow(found, cmap=MAP, vmin=0, vmax=1, alpha=0.65 * np.asarray(found, dtype=float))
 
 
-def scale_bar(figure: Figure, grid: np.ndarray, method: str) -> None:
-    """The scale of the maps' colours, below all axes."""
-    label = f"{method}, each map stretched: 0 speaks least for the predicted class, 1 most"
-    bar = ScalarMappable(Normalize(0, 1), MAP)
-    figure.colorbar(bar, ax=grid, location="bottom", shrink=0.4, aspect=40, label=label)
+def scale_bar(figure: Figure, grid: np.ndarray, label: str) -> None:
+    """The scale of the maps' colours, below all axes and as near in a tall figure as in a low one."""
+    bar, pad = ScalarMappable(Normalize(0, 1), MAP), 0.2 / figure.get_figheight()
+    figure.colorbar(bar, ax=grid, location="bottom", shrink=0.4, aspect=40, pad=pad, label=label)
 
 
 def _words(frame: pd.Series) -> str:
@@ -140,7 +140,7 @@ def _words(frame: pd.Series) -> str:
     if np.isfinite(frame["threshold"]):
         sign = frame["cell"].endswith("positive")
         cut = frame["threshold"] if sign else 1 - frame["threshold"]
-        words += f"\npredicted from {cut:.3f} on" if sign else f"\npredicted above {cut:.3f}"
+        words += f"\nneeded: {cut:.3f}" if sign else f"\nneeded: above {cut:.3f}"
     return words
 
 

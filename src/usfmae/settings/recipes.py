@@ -99,8 +99,8 @@ class ExplainRecipe(Strict):
 
     title: Text
     methods: Annotated[list[Method], Field(min_length=1)] = ["score_cam"]
-    """The maps to make of the same frames: `score_cam`, `grad_cam`, `attention_rollout`, `gradient_attention`.
-    The panels show the first. The last two need a vision transformer; others get `not applicable`."""
+    """Maps of the same frames: `score_cam`, `grad_cam`, `attention_rollout`, `gradient_attention`. The
+    panels show the first. The last two need a vision transformer; others get `not applicable`."""
     frames_per_class: Positive = 6
     """Frames of each class that are explained, drawn with the study's first seed."""
     score: Literal["logit", "softmax"] = "logit"
@@ -114,7 +114,8 @@ class ExplainRecipe(Strict):
     baseline: Literal["black", "mean"] = "mean"
     """What a mask leaves where it is 0: black, or the mean of the training images (grad-cam's choice)."""
     clusters: Positive | None = None
-    """Approximate: group a frame's channels by k-means and score one mask a group; by default each channel."""
+    """Approximate: group a frame's channels by k-means and score one mask a group; by default every channel
+    is scored."""
     batch_size: Positive | None = None
     """Masked frames in a forward pass; by default what suits the device."""
     precision: Literal["float32", "bfloat16"] = "float32"
