@@ -45,8 +45,8 @@ def _one_model(name: str, model: str, products: Products, exhibits: Exhibits) ->
     if faithfulness is not None:
         caption = (
             "Does the map show what the model uses? With 95 % intervals over subjects. The verdict says on "
-            "which side of a blob in the centre the map lies (interval of the paired difference; not corrected "
-            "for the number of rows); where it is no better, the map says little."
+            "which side of a blob in the centre the map lies (interval of the paired difference; not "
+            "corrected for the number of rows); where it is no better, the map says little."
         )
         shown = faithfulness_table(faithfulness)
         parts.append(exhibits.table(f"{name}_{model}_faithfulness", shown, caption, _PROSE))
