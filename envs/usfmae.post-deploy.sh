@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run by Snakemake in the new conda environment, from the project's root.
-# requirements.lock: sha256 44d79db8f2845a244949ae99258ebf4b8f7ac9ba23f8547828065a9c34a18d83
+# requirements.lock: sha256 cbf39e2142ebbcf824e3ae85ea4e7470031dd2784f662fd8620c67229225ea80
 # Snakemake makes the environment anew when this file changes, and looks at no other: `make lock` renews the line.
 set -euo pipefail
 python -m pip install --no-deps --require-hashes -r envs/requirements.lock

@@ -14,7 +14,7 @@ from usfmae.evaluation.tables import statistics_tables
 from usfmae.record import write_json, write_table
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
 from usfmae.report.page import write_report
-from usfmae.report.panels import scorecam_panels
+from usfmae.report.panels import draw_contact_sheet, draw_panels
 from usfmae.settings import Settings
 from usfmae.settings.pretraining import Grid
 from usfmae.training.grid import choose
@@ -229,14 +229,17 @@ def write_finetuning(
 
 
 def write_explanation(folder: Path, generator: np.random.Generator) -> None:
-    n = 6
+    n, methods = 6, ["score_cam", "attention_rollout"]
     record(folder, "explain")
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
-    np.save(folder / "maps.npy", np.repeat(np.exp(-4 * (y**2 + x**2))[None], n, axis=0).astype(np.float32))
+    maps = np.repeat(np.exp(-4 * (y**2 + x**2))[None], n, axis=0).astype(np.float32)
+    np.savez(folder / "maps.npz", score_cam=maps, attention_rollout=1 - maps)
     np.save(folder / "inputs.npy", frame(generator, n))
     masks = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
     masks[1:, 10:22, 12:24] = 1
     np.save(folder / "masks.npy", masks)
+    cells = ["true negative", "false negative", "true negative"]
+    cells += ["true positive", "false positive", "true positive"]
     selection = pd.DataFrame(
         {
             "frame_id": [f"neck/{i:02}.png#0" for i in range(n)],
@@ -245,25 +248,37 @@ def write_explanation(folder: Path, generator: np.random.Generator) -> None:
             "predicted": ["normal"] * 3 + ["hygroma"] * 3,
             "target": ["normal"] * 3 + ["hygroma"] * 3,
             "score": np.linspace(0.9, 0.6, n),
+            "probability_of_label": [0.9, 0.16, 0.78, 0.72, 0.34, 0.6],
+            "threshold": 0.4,
             "outcome": ["correct", "wrong", "correct", "correct", "wrong", "correct"],
+            "cell": cells,
             "has_mask": masks.any(axis=(1, 2)),
             "shown": [True, True, True, False, False, True],
         }
     )
     write_table(folder / "selection.parquet", selection)
-    faithfulness = pd.DataFrame(
-        {
-            "measure": ["pointing game", "deletion AUC"],
-            "value": [0.6, 0.3],
-            "lower": [0.2, np.nan],
-            "upper": [0.9, np.nan],
-            "n_frames": [5, 6],
-            "baseline": [0.5, 0.4],
-            "note": ["1 is best", "low is good"],
-        }
-    )
-    write_table(folder / "faithfulness.csv", faithfulness)
-    scorecam_panels(folder, folder / "panels", simulated=True, title="USF-MAE (demo), neck")
+    rows = [["pointing game", 0.6, 0.2, 0.9, 5, 0.5, "unclear", "1 is best"]]
+    rows += [["deletion AUC", 0.3, np.nan, np.nan, 6, 0.4, "better than the blob", "low is good"]]
+    rows += [["energy inside and probability of the label", 0.4, -0.1, 0.8, 5, np.nan, "unclear", "above 0"]]
+    columns = ["measure", "value", "lower", "upper", "n_frames", "baseline", "verdict", "note"]
+    table = pd.DataFrame(rows, columns=columns)
+    absent = pd.DataFrame([{"method": "gradient_attention", "note": "not applicable: no attention"}])
+    tables = [table.assign(method=method, n_subjects=5) for method in methods]
+    write_table(folder / "faithfulness.csv", pd.concat([*tables, absent]))
+    energy = np.where(selection["has_mask"], generator.random(n), np.nan)
+    measured = selection[["frame_id", "subject", "label", "outcome", "probability_of_label"]]
+    measured = measured.assign(**{"energy inside the mask": energy})
+    every = ["centred_gaussian", *methods]
+    write_table(folder / "measures.parquet", pd.concat([measured.assign(method=m) for m in every]))
+    share = np.linspace(0, 1, 5)
+    curves = [
+        pd.DataFrame({"method": m, "curve": c, "share": share, "probability": 0.5 + slope * share / 3})
+        for m in every
+        for c, slope in (("deletion", -1), ("insertion", 1))
+    ]
+    write_table(folder / "curves.csv", pd.concat(curves))
+    draw_panels(folder, folder / "panels", simulated=True, title="USF-MAE (demo), neck")
+    draw_contact_sheet(folder, folder / "contact_sheet", simulated=True, title="USF-MAE (demo), neck")
 
 
 def write(root: Path, settings: Settings | None = None) -> str:

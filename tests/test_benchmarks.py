@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import checkpoint_overhead, finetune_step, frames, mae_memory, mae_step, measure
+from benchmarks import checkpoint_overhead, finetune_step, frames, mae_memory, mae_step, measure, scorecam
 from usfmae.settings.models import Encoder
 from usfmae.settings.training import Augmentation
 from usfmae.training.batches import FrameStore
@@ -76,6 +76,24 @@ def test_losses_that_do_not_agree_are_not_compared(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(mae_step, "make_ours", other_weights)
     with pytest.raises(AssertionError, match="the losses differ"):
         mae_step.compare("tiny", 2, 1, "float32")
+
+
+def test_score_cam_is_compared_with_grad_cam_on_the_same_channels() -> None:
+    maps, seconds, channels = scorecam.compare("resnet10t", 64, 1, 12, 1, clusters=[3])
+    assert channels == 12 and maps.keys() == seconds.keys() and len(maps) == 5
+    table = scorecam.show(maps, seconds, 1).splitlines()
+    assert len(table) == 2 + 5 and table[2].startswith(f"| {scorecam.SHIPPED} |")
+    assert table[4].startswith(f"| {scorecam.OURS} |") and "3 groups of channels" in table[6]
+
+
+def test_maps_that_are_not_those_of_grad_cam_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(*arguments: Any, **options: Any) -> np.ndarray:
+        return np.roll(ours(*arguments, **options), 3, axis=2)
+
+    ours = scorecam.ours
+    monkeypatch.setattr(scorecam, "ours", shifted)
+    with pytest.raises(AssertionError, match="differs from grad-cam's map"):
+        scorecam.compare("resnet10t", 64, 1, 6, 1, clusters=[])
 
 
 def test_memory_is_measured_in_a_process_of_its_own_for_each_attention(

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from usfmae.explain.faithfulness import (
-    average_drop,
-    centred_gaussian,
-    deletion_auc,
-    energy_inside,
+    COLUMNS,
+    CORRELATION,
+    MEASURES,
+    RELATION,
     faithfulness_table,
-    insertion_auc,
-    intersection_over_union,
-    pointing_game,
+    measure,
+    not_applicable,
     randomised,
     rank_correlation,
     subject_interval,
+)
+from usfmae.explain.localisation import (
+    centred_gaussian,
+    energy_inside,
+    intersection_over_union,
+    pointing_game,
+)
+from usfmae.explain.perturbation import (
+    area,
+    confidence_drop,
+    confidence_increase,
+    deletion_curve,
+    insertion_curve,
+    kept_by_map,
 )
 
 torch.set_num_threads(1)
@@ -75,17 +89,18 @@ def test_the_centred_gaussian_peaks_in_the_middle_and_falls_by_a_quarter_of_the_
 def test_deletion_falls_at_once_and_insertion_rises_at_once_with_the_perfect_map() -> None:
     images, targets = bright_images(2), torch.tensor([1, 1])
     maps = torch.from_numpy(np.stack([PERFECT, OUTSIDE])).float()
-    deletion = deletion_auc(finding_detector, images, maps, targets)
-    insertion = insertion_auc(finding_detector, images, maps, targets)
+    deletion = deletion_curve(finding_detector, images, maps, targets)
+    insertion = area(insertion_curve(finding_detector, images, maps, targets))
     # The finding is 1/16 of the pixels: gone after two of 20 steps, or whole until the last two.
-    assert deletion[0] < 0.08 and deletion[1] > 0.92
+    assert deletion.shape == (2, 21) and (deletion[0, 2:] == 0).all() and (deletion[1, :18] == 1).all()
+    assert area(deletion)[0] < 0.08 and area(deletion)[1] > 0.92
     # The blurred finding keeps some of its brightness, so the worst map does not score 0.
     assert insertion[0] > 0.95 and insertion[1] < 0.8
 
 
 def test_deletion_leaves_the_baseline() -> None:
     images, maps, targets = bright_images(1), torch.from_numpy(PERFECT)[None], torch.tensor([1])
-    assert deletion_auc(finding_detector, images, maps, targets, baseline=1.0) == pytest.approx(1)
+    assert deletion_curve(finding_detector, images, maps, targets, baseline=1.0) == pytest.approx(1)
 
 
 def test_the_curve_area_of_an_unmoved_probability_is_that_probability() -> None:
@@ -93,14 +108,23 @@ def test_the_curve_area_of_an_unmoved_probability_is_that_probability() -> None:
         return torch.full((len(images), 2), 0.3)
 
     images, maps, targets = bright_images(3), torch.rand(3, SIZE, SIZE), torch.tensor([0, 1, 0])
-    np.testing.assert_allclose(deletion_auc(undecided, images, maps, targets), 0.3, atol=1e-6)
-    np.testing.assert_allclose(average_drop(undecided, images, maps, targets), 0)
+    np.testing.assert_allclose(area(deletion_curve(undecided, images, maps, targets)), 0.3, atol=1e-6)
+    kept = kept_by_map(undecided, images, maps, targets)
+    assert not confidence_drop(*kept).any() and not confidence_increase(*kept).any()
 
 
 def test_the_drop_is_nothing_behind_the_perfect_map_and_everything_behind_the_opposite() -> None:
     maps = torch.from_numpy(np.stack([PERFECT, OUTSIDE, 0.25 * PERFECT])).float()
-    drop = average_drop(finding_detector, bright_images(3), maps, torch.tensor([1, 1, 1]))
-    np.testing.assert_allclose(drop, [0, 1, 0.75])
+    kept = kept_by_map(finding_detector, bright_images(3), maps, torch.tensor([1, 1, 1]))
+    np.testing.assert_allclose(confidence_drop(*kept), [0, 1, 0.75])
+    assert not confidence_increase(*kept).any()
+
+
+def test_confidence_rises_where_the_map_hides_what_speaks_against_the_target() -> None:
+    maps = torch.from_numpy(np.stack([PERFECT, OUTSIDE])).float()
+    kept = kept_by_map(finding_detector, bright_images(2), maps, torch.tensor([0, 0]))  # class 0: no finding
+    np.testing.assert_array_equal(confidence_increase(*kept), [0, 1])
+    np.testing.assert_array_equal(confidence_drop(*kept), [0, 0])
 
 
 def test_rank_correlation_equals_that_of_scipy_and_is_unknown_for_a_constant_map() -> None:
@@ -135,39 +159,86 @@ def test_one_subject_gives_no_interval() -> None:
     assert np.isnan(subject_interval(np.ones(5), np.zeros(5), seed=0)).all()
 
 
-def table(masks: np.ndarray) -> dict[str, dict[str, float]]:
-    maps = np.stack([PERFECT] * 4)
-    found = faithfulness_table(
-        finding_detector,
-        bright_images(4),
-        maps,
-        masks,
-        torch.ones(4, dtype=torch.int64),
-        np.array(["a", "a", "b", "c"]),
-        randomised_maps=np.random.default_rng(0).random((4, SIZE, SIZE)),
-        seed=0,
-    )
-    columns = ["measure", "value", "lower", "upper", "n_frames", "baseline", "note"]
-    assert list(found.columns) == columns and len(found) == 7
-    return found.set_index("measure").to_dict("index")
+FRAMES = pd.DataFrame({"subject": ["a", "a", "b", "c"], "probability_of_label": [0.9, 0.6, 0.7, 0.2]})
+
+
+def table(maps: np.ndarray, masks: np.ndarray, likeness: np.ndarray | None = None) -> pd.DataFrame:
+    """The table of four frames' maps; `likeness` is the correlation with a randomised model's."""
+    blob = np.broadcast_to(centred_gaussian(SIZE, SIZE), maps.shape)
+    targets = torch.ones(4, dtype=torch.int64)
+    measured = [
+        measure(finding_detector, bright_images(4), each, masks, targets, seed=0)[0].assign(
+            **{CORRELATION: np.zeros(4) if likeness is None else likeness}
+        )
+        for each in (maps, blob)
+    ]
+    found = faithfulness_table("score_cam", *measured, FRAMES, seed=0)
+    assert list(found.columns) == COLUMNS and list(found["measure"]) == list(MEASURES)
+    assert set(found["method"]) == {"score_cam"}
+    return found.set_index("measure")
+
+
+ALL_MASKS = np.stack([MASK] * 4)
 
 
 def test_the_table_sets_each_measure_beside_the_centred_gaussian() -> None:
-    masks = np.stack([MASK, MASK, MASK, np.zeros_like(MASK)])
-    rows = table(masks)
-    pointing = rows["pointing game"]
+    found = table(np.stack([PERFECT] * 4), np.stack([MASK, MASK, MASK, np.zeros_like(MASK)]))
+    pointing = found.loc["pointing game"]
     assert pointing["value"] == pointing["lower"] == pointing["upper"] == 1 and pointing["baseline"] == 0
-    assert pointing["n_frames"] == 3 and "2 subjects" in pointing["note"]
-    assert rows["deletion AUC"]["n_frames"] == 4 and "3 subjects" in rows["deletion AUC"]["note"]
-    assert rows["deletion AUC"]["value"] < rows["deletion AUC"]["baseline"]
-    assert rows["insertion AUC"]["value"] > rows["insertion AUC"]["baseline"]
-    assert rows["average drop"]["value"] == 0 < rows["average drop"]["baseline"]
-    assert abs(rows["rank correlation with a randomised model"]["value"]) < 0.1
+    assert (pointing["n_frames"], pointing["n_subjects"]) == (3, 2)
+    assert (found.loc["deletion AUC", "n_frames"], found.loc["deletion AUC", "n_subjects"]) == (4, 3)
+    assert found.loc["deletion AUC", "value"] < 0.1 < found.loc["deletion AUC", "baseline"]
+    sided = [name for name, (side, _) in MEASURES.items() if side and name != "confidence increase"]
+    assert set(found.loc[sided, "verdict"]) == {"better than the blob"}
+    assert found.loc["confidence increase", "verdict"] == "unclear"  # both are 0 in each frame
 
 
-def test_without_any_mask_only_the_measures_of_the_model_remain() -> None:
-    rows = table(np.zeros((4, SIZE, SIZE), np.uint8))
-    assert rows["energy inside the mask"]["n_frames"] == 0 and np.isnan(
-        rows["energy inside the mask"]["value"]
+def test_a_map_beside_the_finding_is_called_worse_than_the_blob() -> None:
+    beside = np.zeros((SIZE, SIZE), np.float32)
+    beside[:, -2:] = 1
+    found = table(np.stack([beside] * 4), ALL_MASKS)
+    for name in ("energy inside the mask", "IoU at 0.5", "deletion AUC", "confidence drop"):
+        assert found.loc[name, "verdict"] == "worse than the blob", name
+
+
+def test_an_empty_map_is_no_better_than_the_blob_wherever_the_finding_lies() -> None:
+    found = table(np.zeros((4, SIZE, SIZE), np.float32), ALL_MASKS)
+    for name in ("deletion AUC", "insertion AUC", "ROAD"):
+        assert found.loc[name, "value"] == pytest.approx(found.loc[name, "baseline"]), name
+        assert found.loc[name, "verdict"] == "unclear"
+
+
+def test_a_map_that_a_randomised_model_gives_too_fails_and_one_that_differs_passes() -> None:
+    maps = np.stack([PERFECT] * 4)
+    for likeness, verdict in (
+        ([0.9, 0.95, 0.9, 0.8], "failed: the maps are alike"),
+        ([-0.9, -0.95, -0.9, -0.8], "failed: the maps are alike"),
+        ([0.1, -0.2, 0.3, 0.0], "passed: the maps differ"),
+        ([0.9, 0.9, 0.9, -0.5], "unclear"),
+        ([np.nan] * 4, "too few subjects"),  # empty maps
+    ):
+        assert table(maps, ALL_MASKS, np.array(likeness)).loc[CORRELATION, "verdict"] == verdict
+
+
+def test_localisation_is_set_against_correctness() -> None:
+    inside = [1.0, 0.5, 0.7, 0.1]  # shares of the energy: in the order of the label's probability but one
+    maps = np.stack(
+        [share * PERFECT / PERFECT.sum() + (1 - share) * OUTSIDE / OUTSIDE.sum() for share in inside]
     )
-    assert rows["deletion AUC"]["n_frames"] == 4
+    row = table(maps.astype(np.float32), ALL_MASKS).loc[RELATION]
+    expected = spearmanr(inside, FRAMES["probability_of_label"]).statistic
+    assert row["value"] == pytest.approx(expected) and row["n_frames"] == 4
+
+
+def test_without_masks_localisation_is_unknown_and_the_rest_is_not() -> None:
+    found = table(np.stack([PERFECT] * 4), np.zeros_like(ALL_MASKS))
+    unknown = ["pointing game", "energy inside the mask", "IoU at 0.5", RELATION]
+    assert found.loc[unknown, ["value", "lower", "baseline"]].isna().all(axis=None)
+    assert (found.loc[unknown, "n_frames"] == 0).all()
+    assert found.loc["deletion AUC", "value"] < 0.1
+
+
+def test_a_method_that_does_not_apply_leaves_one_row_that_says_why() -> None:
+    row = not_applicable("attention_rollout", "ResNet has no attention")
+    assert list(row.columns) == COLUMNS and len(row) == 1 and row["value"].isna().all()
+    assert row["note"].item() == "not applicable: ResNet has no attention"

@@ -142,13 +142,15 @@ def test_every_figure_is_drawn_as_png_and_pdf(page: str, root: Path) -> None:
         "reliability",
         "label_efficiency",
     )
-    assert {f"{task}_{kind}" for task in TASKS for kind in kinds} | {
+    explained = {f"neck_{kind}" for kind in ("usfmae_methods", "localisation", "perturbation")}
+    assert {f"{task}_{kind}" for task in TASKS for kind in kinds} | explained | {
         "mae_loss",
         "mae_reconstructions",
         "mae_embedding",
     } == names
     images += [root / "results" / "corpus" / "demo" / f"{name}.png" for name in ("samples", "duplicates")]
-    images += [root / "results" / "explain" / "neck" / "usfmae" / "panels.png"]
+    explanation = root / "results" / "explain" / "neck" / "usfmae"
+    images += [explanation / "panels.png", explanation / "contact_sheet.png"]
     for image in images:
         pixels = np.asarray(Image.open(image).convert("L"))
         assert pixels.std() > 5, f"{image.name} is blank"

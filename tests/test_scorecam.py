@@ -8,7 +8,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from usfmae.explain.scorecam import score_cam, target_layer
+from usfmae.explain.layers import target_layer
+from usfmae.explain.scorecam import class_token_alone, clustered, score_cam
 
 torch.set_num_threads(1)
 SIZE = 64
@@ -86,6 +87,17 @@ def test_maps_equal_those_of_grad_cam_on_images_that_are_not_square() -> None:
     np.testing.assert_allclose(maps, grad_cam_maps(model, inputs, targets), atol=1e-3)
 
 
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_the_last_block_computes_no_more_than_the_score_needs_and_the_score_is_the_same(pool: str) -> None:
+    model, inputs, seen = vision_transformer(global_pool=pool), images(), []
+    model.blocks[-1].mlp.register_forward_hook(lambda *args: seen.append(args[2].shape[1]))
+    whole = model(inputs)
+    with class_token_alone(model):
+        torch.testing.assert_close(model(inputs), whole)
+    torch.testing.assert_close(model(inputs), whole, rtol=0, atol=0)
+    assert seen == [65, 1 if pool == "token" else 65, 65]
+
+
 class BlockModel(nn.Module):
     """Sixteen channels, each one cell of a 4 x 4 grid of brightness; class 1 is the brightness of cell 5."""
 
@@ -159,6 +171,82 @@ def test_softmax_scores_compare_the_target_with_the_other_classes() -> None:
     logit = score_cam(model, inputs, torch.tensor([1]), **arguments)
     softmax = score_cam(model, inputs, torch.tensor([1]), score="softmax", **arguments)
     assert softmax.max() == 1 and not np.allclose(softmax, logit)
+
+
+def test_the_gain_over_the_baseline_is_refused_where_it_would_change_nothing() -> None:
+    model = BlockModel()
+    with pytest.raises(ValueError, match="softmax over channels takes it out"):
+        score_cam(model, images(1)[:, :1], torch.tensor([1]), layer=model.features, tokens=False, gain=True)
+
+
+@pytest.mark.parametrize("normalisation", ["relu", "none"])
+def test_the_gain_is_what_a_channel_adds_to_the_bare_baseline(normalisation: str) -> None:
+    model, inputs = BlockModel(), torch.full((2, 1, 32, 32), 0.6)
+    inputs[0, :, 8:16, 8:16] = 1.0  # cell 5, which is the score, above the baseline and below it
+    inputs[1, :, 8:16, 8:16] = 0.2
+    arguments = {"layer": model.features, "tokens": False, "normalisation": normalisation, "baseline": 0.5}
+    plain, gain = (
+        score_cam(model, inputs, torch.tensor([1, 1]), **arguments, gain=gain) for gain in (False, True)
+    )
+    cells = gain[0].reshape(4, 8, 4, 8).mean(axis=(1, 3))
+    assert cells.argmax() == 5 and np.abs(gain[0] - plain[0]).max() > 0.01
+    assert plain[1].max() == 1 and not gain[1].any()
+
+
+class OpposedModel(BlockModel):
+    """Two channels that share cell 0: one lights cell 5, which speaks for class 1, one cell 10, against."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 1, H, W) -> (N, 2)
+        cells = self.pool(x).flatten(1)  # (N, 16)
+        places = torch.zeros(2, 16)
+        places[0, [0, 5]], places[1, [0, 10]] = 1.0, 1.0
+        self.features((cells[:, None] * places).unflatten(2, (4, 4)))  # (N, 2, 4, 4)
+        evidence = 50 * (cells[:, 5] - cells[:, 10])
+        return torch.stack([-evidence, evidence], dim=1)
+
+
+def test_a_negative_gain_counts_against_its_channel_unless_it_is_cut() -> None:
+    model = OpposedModel()
+    cut, signed = (
+        score_cam(
+            model,
+            torch.ones(1, 1, 32, 32),
+            torch.tensor([1]),
+            layer=model.features,
+            tokens=False,
+            gain=True,
+            normalisation=name,
+        )[0]
+        for name in ("relu", "none")
+    )
+    assert cut[12, 12] > 0.8 and cut[:4, :4].max() > 0.8  # cells 5 and 0
+    assert signed[12, 12] > 0.8 and signed[:4, :4].max() < 0.1
+    assert cut[20, 20] < 0.1 and signed[20, 20] < 0.1  # cell 10
+
+
+def test_a_group_for_each_channel_gives_the_exact_map_and_fewer_groups_nearly_so() -> None:
+    model, inputs, targets = MODELS["resnet"](), images(), torch.tensor([0, 2])
+    layer, tokens = target_layer(model)
+    exact, all_groups = (
+        score_cam(model, inputs, targets, layer=layer, tokens=tokens, clusters=clusters)
+        for clusters in (None, 64)
+    )
+    passes: list[int] = []
+    model.register_forward_pre_hook(lambda _module, args: passes.append(len(args[0])))
+    few = score_cam(model, inputs, targets, layer=layer, tokens=tokens, clusters=8)
+    np.testing.assert_allclose(all_groups, exact, atol=1e-4)
+    assert 1e-4 < np.abs(few - exact).mean() < 0.2
+    assert sum(passes) == 2 + 2 * 8  # the images themselves, and a mask a group
+
+
+def test_groups_hold_channels_of_like_shape_and_leave_out_constant_ones() -> None:
+    ramp = torch.linspace(0, 1, 4).repeat(4, 1)
+    channels = torch.stack([ramp, 5 * ramp + 2, ramp.T, 3 * ramp.T, torch.ones(4, 4)])[None]  # (1, 5, 4, 4)
+    varies = torch.tensor([[True, True, True, True, False]])
+    shapes, found, member = clustered(channels, varies, 3)
+    a, b, c, d, _ = member[0].tolist()
+    assert a == b != c == d and found.sum() == 2
+    torch.testing.assert_close(shapes[0, a], ramp)
 
 
 def test_the_target_layer_is_the_last_norm_or_the_last_stage() -> None:

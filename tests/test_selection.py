@@ -69,6 +69,32 @@ def test_a_prediction_made_with_a_threshold_stands() -> None:
     assert (chosen["score"] == chosen["probability_malignant"]).all()
 
 
+def test_of_two_classes_each_frame_has_its_cell_of_the_confusion_matrix() -> None:
+    chosen = select(predictions(), 1000, seed=0, positive="malignant")
+    cells = chosen.groupby(["label", "predicted"])["cell"].unique().map(list).to_dict()
+    assert cells == {
+        ("benign", "benign"): ["true negative"],
+        ("benign", "malignant"): ["false positive"],
+        ("malignant", "benign"): ["false negative"],
+        ("malignant", "malignant"): ["true positive"],
+    }
+    shown = chosen[chosen["shown"]]["cell"].value_counts().to_dict()
+    assert shown == {"true positive": 2, "true negative": 2, "false positive": 1, "false negative": 1}
+
+
+def test_of_more_classes_a_frame_is_correct_or_wrong() -> None:
+    frames = predictions().assign(probability_normal=0.0)
+    chosen = select(frames, 1000, seed=0, positive="malignant")
+    assert (chosen["cell"] == chosen["outcome"]).all() and chosen["threshold"].isna().all()
+
+
+def test_the_probability_of_the_label_stands_beside_that_of_the_prediction() -> None:
+    chosen = select(predictions(), 1000, seed=0)
+    right = chosen["outcome"] == "correct"
+    assert (chosen["probability_of_label"] == chosen["score"])[right].all()
+    assert np.allclose((chosen["probability_of_label"] + chosen["score"])[~right], 1)
+
+
 def test_bad_predictions_are_refused_with_the_column_or_the_frame() -> None:
     with pytest.raises(ValueError, match="has_mask"):
         select(predictions().drop(columns="has_mask"), 5, seed=0)

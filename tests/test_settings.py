@@ -158,6 +158,13 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_kind(load_with) -> No
     assert kind.endswith("split.kind: there is no kind 'groupd' (did you mean \"grouped\"?)")
 
 
+def test_a_gain_that_would_change_nothing_is_refused_with_the_reason(load_with) -> None:
+    message = refused(load_with, "recipes", "recipes.explain.demo.gain", True)
+    assert "recipes.explain.demo" in message and "a softmax over channels takes it out" in message
+    twice = refused(load_with, "recipes", "recipes.explain.demo.methods", ["grad_cam", "grad_cam"])
+    assert "more than once" in twice
+
+
 BROKEN = [
     ("config", "study.tasks", ["kidnee"], "task 'kidnee' (did you mean \"kidney\"?)"),
     ("config", "study.recipe", "dem", "fine-tuning recipe 'dem' (did you mean \"demo\"?)"),

@@ -4,7 +4,7 @@ import re
 # Raise a stage's number when its results change meaning: everything it made is then stale. Editing code or
 # a comment alone makes nothing stale (profiles/default leaves `code` out of rerun-triggers).
 STAGE_VERSION = dict(download=1, corpus=2, pretrain=2, finetune=1)
-STAGE_VERSION |= dict(statistics=2, explain=1, export=1, report=1, track=1)
+STAGE_VERSION |= dict(statistics=2, explain=2, export=1, report=1, track=1)
 
 REPORT = ["results/report/report.html", "results/figures", "results/tables", "results/report/claims.html"]
 SYNCED = "results/mlflow/synced.json"
@@ -20,10 +20,10 @@ FINETUNED = "predictions.parquet history.parquet model.safetensors run.json".spl
 STATISTICS = "summary.csv comparisons.csv fold_metrics.csv roc.parquet pr.parquet confusion.csv".split()
 STATISTICS += "summary_subjects.csv comparisons_subjects.csv calibration.csv reliability.csv".split()
 STATISTICS += ["decisions.csv"]
-EXPLAINED = "maps.npy inputs.npy masks.npy selection.parquet faithfulness.csv run.json".split()
+EXPLAINED = "maps.npz inputs.npy masks.npy selection.parquet measures.parquet curves.csv".split()
+EXPLAINED += "faithfulness.csv run.json panels.pdf contact_sheet.pdf".split()
 EXPORTED = "MLmodel README.md model.safetensors features.safetensors model.onnx model.json".split()
 EXPORTED += "preprocessing.json labels.json decision.json run.json".split()
-PANELS = "panels.png panels.pdf".split()
 
 FEATURES = "results/features/{task}/{model}/seed-{seed}/fold-{fold}/{kind}"
 KINDS = {"linear_probe": "pooled", "knn": "pooled", "attentive_probe": "tokens"}

@@ -1,4 +1,4 @@
-# Score-CAM maps of one trained fold, drawn and checked.
+# Maps of one trained fold, drawn and checked.
 rule explain_model:
     input:
         weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
@@ -6,13 +6,19 @@ rule explain_model:
         frames=lambda w: task_frames(settings, w.task),
     output:
         expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED),
-        "results/explain/{task}/{model}/panels.pdf",
         report(
             "results/explain/{task}/{model}/panels.png",
             caption="../report/panels.rst",
             category="Explanations",
             subcategory=lambda w: settings.tasks[w.task].title,
-            labels={"model": "{model}"},
+            labels={"model": "{model}", "figure": "panels"},
+        ),
+        report(
+            "results/explain/{task}/{model}/contact_sheet.png",
+            caption="../report/panels.rst",
+            category="Explanations",
+            subcategory=lambda w: settings.tasks[w.task].title,
+            labels={"model": "{model}", "figure": "all explained frames"},
         ),
     log:
         "logs/explain/{task}/{model}.log",
@@ -33,6 +39,6 @@ rule explain_model:
         simulated=lambda w: bool(settings.simulated(settings.tasks[w.task].datasets)),
         version=STAGE_VERSION["explain"],
     message:
-        "Score-CAM of {wildcards.model} on {wildcards.task}"
+        "Maps of {wildcards.model} on {wildcards.task}"
     script:
         "../scripts/explain_model.py"

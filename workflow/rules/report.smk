@@ -25,7 +25,7 @@ rule write_report:
             subcategory=lambda w: subject_of(w.name),
             labels=table_labels,
         ),
-        REPORT[3],
+        report(REPORT[3], caption="../report/claims.rst", category="Report"),
     log:
         "logs/report/report.log",
     benchmark:

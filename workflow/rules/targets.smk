@@ -83,7 +83,7 @@ def first_seed_runs(settings, task):
 def explain_files(settings):
     study = settings.study
     folders = [f"results/explain/{task}/{model}" for task in study.tasks for model in study.explain.models]
-    return below(folders, EXPLAINED + PANELS)
+    return below(folders, [*EXPLAINED, "panels.png", "contact_sheet.png"])
 
 
 def export_files(settings):

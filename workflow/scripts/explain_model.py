@@ -6,7 +6,7 @@ import torch
 
 from usfmae.explain.run import explain
 from usfmae.progress import logged
-from usfmae.report.panels import scorecam_panels
+from usfmae.report.panels import draw_contact_sheet, draw_panels
 from usfmae.settings import settings_from
 
 with logged(snakemake.log[0]):
@@ -26,4 +26,5 @@ with logged(snakemake.log[0]):
         simulated=simulated,
         out=out,
     )
-    scorecam_panels(out, out / "panels", simulated=simulated, title=snakemake.params.title)
+    draw_panels(out, out / "panels", simulated=simulated, title=snakemake.params.title)
+    draw_contact_sheet(out, out / "contact_sheet", simulated=simulated, title=snakemake.params.title)

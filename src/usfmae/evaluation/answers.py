@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.evaluation.comparison import corrected_interval
+from usfmae.evaluation.comparison.resampled import corrected_interval
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.verdict import Value
 from usfmae.settings import Settings

@@ -1,4 +1,4 @@
-"""Does a map show what the model looks at? Measures of maps against masks, the model and a randomised model.
+"""Does a map show what the model looks at? Every measure of every explained frame, and a verdict a measure.
 
 A map is good to look at whether or not it is true, so each measure stands beside the same measure of a
 Gaussian blob in the image's middle, where most ultrasound findings lie anyway.
@@ -7,104 +7,85 @@ Gaussian blob in the image's middle, where most ultrasound findings lie anyway.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
-Predict = Callable[[Tensor], Tensor]
-"""Normalised images (B, C, H, W) -> class probabilities (B, classes)."""
+from usfmae.explain import localisation, perturbation
+from usfmae.explain.perturbation import Predict
+from usfmae.explain.road import road
 
-NOTES = {
-    "pointing game": "share of frames whose highest point lies in the mask; 1 is best; frames with a mask",
-    "energy inside the mask": "share of the map's sum that lies in the mask; 1 is best; frames with a mask",
-    "IoU at 0.5": "overlap of the mask with the map at 0.5 or more; 1 is best; frames with a mask",
-    "deletion AUC": "probability while the highest pixels are removed first; low is good",
-    "insertion AUC": "probability while the highest pixels are sharpened first; high is good",
-    "average drop": "relative loss of probability when only the map's part is kept; low is good",
-    "rank correlation with a randomised model": "1: the map needs nothing that was learned; near 0 is good",
+CORRELATION = "rank correlation with a randomised model"
+RELATION = "energy inside and probability of the label"
+LOCATED = ["pointing game", "energy inside the mask", "IoU at 0.5"]
+#: Measure -> (1: high is good, -1: low is good, 0: neither; how to read it).
+MEASURES = {
+    "pointing game": (1, "share of frames whose highest point lies in the mask; 1 is best"),
+    "energy inside the mask": (1, "share of the map's sum that lies in the mask; 1 is best"),
+    "IoU at 0.5": (1, "overlap of the mask with the map at 0.5 or more; 1 is best"),
+    "deletion AUC": (-1, "probability while the highest pixels are removed first; low is good"),
+    "insertion AUC": (1, "probability while the highest pixels are sharpened first; high is good"),
+    "ROAD": (1, "loss by imputing the highest pixels over that by imputing the lowest, halved; high is good"),
+    "confidence drop": (-1, "relative loss of probability when only the map's part is kept; low is good"),
+    "confidence increase": (1, "share of frames whose map's part alone scores higher; high is good"),
+    CORRELATION: (0, "1: the map needs nothing that was learned; near 0 is good"),
+    RELATION: (0, "rank correlation over frames: above 0, well-placed maps go with right answers"),
 }
+#: A randomised model's map is another one where the interval lies inside plus and minus this.
+ALIKE = 0.5
+COLUMNS = ["method", "measure", "value", "lower", "upper", "n_frames", "n_subjects", "baseline"]
+COLUMNS += ["verdict", "note"]
+GAUSSIAN = "centred_gaussian"
+
+Curves = dict[str, np.ndarray]
+"""`deletion` and `insertion`: the target's probability (N, steps + 1)."""
 
 
-def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Whether the highest pixel of each map (N, H, W) lies in its mask (N, H, W): (N,), 0 or 1.
-
-    Without a tolerance in pixels (Zhang et al. 2018 use 15). Of several highest pixels the share inside
-    counts. An empty map points nowhere and scores 0.
-    """
-    peaks = (maps == maps.max(axis=(1, 2), keepdims=True)) & (maps > 0)
-    return _ratio((peaks & (masks > 0)).sum(axis=(1, 2)), peaks.sum(axis=(1, 2)))
-
-
-def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of each map's sum inside its mask, (N,), 0 to 1: the energy-based pointing game of Score-CAM."""
-    return _ratio((maps * (masks > 0)).sum(axis=(1, 2)), maps.sum(axis=(1, 2)))
-
-
-def intersection_over_union(maps: np.ndarray, masks: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Overlap of each mask with the pixels of its map that reach the threshold: (N,), 0 to 1."""
-    regions, inside = maps >= threshold, masks > 0
-    return _ratio((regions & inside).sum(axis=(1, 2)), (regions | inside).sum(axis=(1, 2)))
-
-
-def centred_gaussian(height: int, width: int) -> np.ndarray:
-    """A map (H, W), 0 to 1, that knows nothing: a Gaussian, its standard deviation a quarter of each side."""
-    y, x = (np.linspace(-2, 2, size) for size in (height, width))  # in standard deviations
-    return np.exp(-0.5 * (y[:, None] ** 2 + x**2)).astype(np.float32)
-
-
-def deletion_auc(
+def measure(
     predict: Predict,
     images: Tensor,
-    maps: Tensor,
+    maps: np.ndarray,
+    masks: np.ndarray,
     targets: Tensor,
     *,
-    steps: int = 20,
+    seed: int,
     baseline: Tensor | float = 0.0,
-) -> np.ndarray:
-    """Area under the target's probability (N,), 0 to 1, while pixels give way to `baseline`, highest first.
+) -> tuple[pd.DataFrame, Curves]:
+    """A row a frame and a column a measure (all of `MEASURES` but the last two), and the curves behind them.
 
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421). Images (N, C, H, W), maps (N, H, W), targets (N,);
-    `baseline` as in `score_cam`. Low: the pixels of the map carried the score.
+    `images` (N, C, H, W) normalised, `maps` (N, H, W) from 0 to 1, `masks` (N, H, W) of 0 and 1 (all 0: no
+    mask, and NaN where a measure needs one), `targets` (N,). `baseline` as in `score_cam`.
     """
-    removed = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand_as(images)
-    return _replacement_auc(predict, images, removed, maps, targets, steps)
-
-
-def insertion_auc(
-    predict: Predict, images: Tensor, maps: Tensor, targets: Tensor, *, steps: int = 20
-) -> np.ndarray:
-    """As `deletion_auc`, from a blurred image to the sharp one: high if the map's pixels bring the score.
-
-    The blur's standard deviation is a twentieth of the longer side: 11 of 224 pixels.
-    """
-    sigma = max(images.shape[-2:]) / 20
-    blurred = gaussian_blur(images, kernel_size=2 * round(2 * sigma) + 1, sigma=sigma)
-    return _replacement_auc(predict, blurred, images, maps, targets, steps)
-
-
-def average_drop(
-    predict: Predict, images: Tensor, maps: Tensor, targets: Tensor, *, baseline: Tensor | float = 0.0
-) -> np.ndarray:
-    """Relative loss of the target's probability (N,), 0 to 1, when the map masks the image.
-
-    max(0, p - p_masked) / p (Chattopadhay et al. 2018, arXiv 1710.11063). Shapes as in `deletion_auc`.
-    """
-    base = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
-    before = _probability(predict, images, targets)
-    after = _probability(predict, torch.lerp(base, images, maps[:, None].to(images)), targets)
-    return _ratio(np.maximum(before - after, 0.0), before)
+    outlined = masks.any(axis=(1, 2))  # (N,)
+    tensor = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32)).to(images.device)
+    curves = {
+        "deletion": perturbation.deletion_curve(predict, images, tensor, targets, baseline=baseline),
+        "insertion": perturbation.insertion_curve(predict, images, tensor, targets),
+    }
+    kept = perturbation.kept_by_map(predict, images, tensor, targets, baseline=baseline)
+    located = (
+        localisation.pointing_game(maps, masks),
+        localisation.energy_inside(maps, masks),
+        localisation.intersection_over_union(maps, masks),
+    )
+    values = {name: np.where(outlined, v, np.nan) for name, v in zip(LOCATED, located, strict=True)}
+    values["deletion AUC"] = perturbation.area(curves["deletion"])
+    values["insertion AUC"] = perturbation.area(curves["insertion"])
+    values["ROAD"] = road(predict, images, tensor, targets, seed=seed)
+    values["confidence drop"] = perturbation.confidence_drop(*kept)
+    values["confidence increase"] = perturbation.confidence_increase(*kept)
+    return pd.DataFrame(values), curves
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Spearman's correlation over the pixels of two maps (N, H, W): (N,); NaN where one is constant."""
     a, b = (rankdata(m.reshape(len(m), -1), axis=1) for m in (maps, others))  # (N, H * W)
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    return _ratio((a * b).sum(axis=1), np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)), empty=np.nan)
+    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return localisation.ratio((a * b).sum(axis=1), size, empty=np.nan)
 
 
 def randomised(model: nn.Module, seed: int) -> nn.Module:
@@ -123,60 +104,46 @@ def randomised(model: nn.Module, seed: int) -> nn.Module:
 
 
 def faithfulness_table(
-    predict: Predict,
-    images: Tensor,
-    maps: np.ndarray,
-    masks: np.ndarray,
-    targets: Tensor,
-    subjects: np.ndarray,
-    *,
-    randomised_maps: np.ndarray,
-    seed: int,
-    baseline: Tensor | float = 0.0,
+    method: str, ours: pd.DataFrame, reference: pd.DataFrame, frames: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """All measures as `measure, value, lower, upper, n_frames, baseline, note`, a row each.
+    """All measures of one method's maps, rows with `COLUMNS`.
 
-    `images` (N, C, H, W) normalised, `maps` (N, H, W) from 0 to 1, `masks` (N, H, W) of 0 and 1 (all 0:
-    no mask), `targets` (N,), `subjects` (N,). `randomised_maps` (N, H, W) are the maps of `randomised`.
-    `value` is the mean over frames, `lower` and `upper` its 95 % interval over subjects, the column
-    `baseline` the same mean for `centred_gaussian` (for the rank correlation: of its map with ours).
+    `ours` and `reference` come from `measure`, of the method's maps and of `centred_gaussian`, both with a
+    column `CORRELATION` beside (of `reference`: of the blob with our maps). `frames` has `subject` and
+    `probability_of_label`, a row a frame in the same order. `value` is the mean over frames, or for
+    `RELATION` Spearman's correlation, `lower` and `upper` its 95 % interval over subjects, `baseline` the
+    same of the blob. `verdict` says on which side of the blob the interval of the paired difference lies;
+    of the randomised model, on which side of `ALIKE`. It corrects for no number of verdicts.
     """
-    blob = np.broadcast_to(centred_gaussian(*maps.shape[1:]), maps.shape)
-    outlined = masks.any(axis=(1, 2))  # (N,)
-
-    def measure(candidates: np.ndarray) -> dict[str, np.ndarray]:
-        located, inside = candidates[outlined], masks[outlined]
-        tensor = torch.from_numpy(np.ascontiguousarray(candidates))
-        return {
-            "pointing game": pointing_game(located, inside),
-            "energy inside the mask": energy_inside(located, inside),
-            "IoU at 0.5": intersection_over_union(located, inside),
-            "deletion AUC": deletion_auc(predict, images, tensor, targets, baseline=baseline),
-            "insertion AUC": insertion_auc(predict, images, tensor, targets),
-            "average drop": average_drop(predict, images, tensor, targets, baseline=baseline),
-        }
-
-    correlation = "rank correlation with a randomised model"
-    ours = measure(maps) | {correlation: rank_correlation(maps, randomised_maps)}
-    reference = measure(blob) | {correlation: rank_correlation(maps, blob)}
-
+    subjects = frames["subject"].to_numpy(dtype=str)
     rows = []
-    for name, values in ours.items():
-        owners = subjects[outlined] if len(values) < len(subjects) else subjects
+    for name in (*ours.columns.drop(CORRELATION), CORRELATION):
+        values, blob = ours[name].to_numpy(dtype=float), reference[name].to_numpy(dtype=float)
         known = np.isfinite(values)
-        rows.append(
-            {
-                "measure": name,
-                "value": values[known].mean() if known.any() else np.nan,
-                **dict(
-                    zip(("lower", "upper"), subject_interval(values[known], owners[known], seed), strict=True)
-                ),
-                "n_frames": int(known.sum()),
-                "baseline": np.nanmean(reference[name]) if np.isfinite(reference[name]).any() else np.nan,
-                "note": f"{NOTES[name]}; {len(np.unique(owners[known]))} subjects",
-            }
-        )
-    return pd.DataFrame(rows)
+        lower, upper = subject_interval(values[known], subjects[known], seed)
+        if name == CORRELATION:
+            verdict = _sanity(lower, upper)
+        else:
+            better = MEASURES[name][0] * (values - blob)[known]
+            verdict = _against_blob(*subject_interval(better, subjects[known], seed))
+        rows.append([name, _mean(values), lower, upper, known, _mean(blob), verdict])
+    label = frames["probability_of_label"].to_numpy(dtype=float)
+    inside, known = ours["energy inside the mask"].to_numpy(dtype=float), ours[LOCATED[1]].notna().to_numpy()
+    value, lower, upper = _relation(inside[known], label[known], subjects[known], seed)
+    verdict = "related" if lower > 0 or upper < 0 else "unclear"
+    rows.append([RELATION, value, lower, upper, known, np.nan, verdict])
+    return pd.DataFrame(
+        [
+            [method, *row[:4], row[4].sum(), len(np.unique(subjects[row[4]])), *row[5:], MEASURES[row[0]][1]]
+            for row in rows
+        ],
+        columns=COLUMNS,
+    )
+
+
+def not_applicable(method: str, why: str) -> pd.DataFrame:
+    """One row without figures, with `COLUMNS`: the method's maps do not exist."""
+    return pd.DataFrame([{"method": method, "note": f"not applicable: {why}"}], columns=COLUMNS)
 
 
 def subject_interval(
@@ -196,27 +163,41 @@ def subject_interval(
     return float(lower), float(upper)
 
 
-def _replacement_auc(
-    predict: Predict, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int
-) -> np.ndarray:
-    """Area under the target's probability (N,) while pixels of `start` (N, C, H, W) become those of `end`."""
-    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    rank = order.argsort(dim=1).view(len(maps), 1, *maps.shape[1:]).to(start.device)  # (N, 1, H, W)
-    pixels = order.shape[1]
-    curve = [
-        _probability(predict, torch.where(rank < pixels * step / steps, end, start), targets)
-        for step in range(steps + 1)
-    ]
-    return np.trapezoid(np.stack(curve), dx=1 / steps, axis=0)
+def _relation(
+    a: np.ndarray, b: np.ndarray, subjects: np.ndarray, seed: int, resamples: int = 1000
+) -> tuple[float, float, float]:
+    """Spearman's correlation of two values of frames (n,) and its interval, as `subject_interval`; NaN where
+    one of them does not vary."""
+
+    def of(rows: np.ndarray) -> float:
+        varies = len(rows) > 2 and np.ptp(a[rows]) > 0 and np.ptp(b[rows]) > 0
+        return float(np.corrcoef(rankdata(a[rows]), rankdata(b[rows]))[0, 1]) if varies else np.nan
+
+    names, owner = np.unique(subjects, return_inverse=True)
+    frames_of = [np.flatnonzero(owner == number) for number in range(len(names))]
+    drawn = np.random.default_rng(seed).integers(len(names) or 1, size=(resamples, len(names)))
+    value = of(np.arange(len(a)))
+    if np.isnan(value) or len(names) < 2:
+        return value, np.nan, np.nan
+    repeats = [of(np.concatenate([frames_of[subject] for subject in each])) for each in drawn]
+    lower, upper = np.nanquantile(repeats, [0.025, 0.975])
+    return value, float(lower), float(upper)
 
 
-@torch.inference_mode()
-def _probability(predict: Predict, images: Tensor, targets: Tensor, batch_size: int = 64) -> np.ndarray:
-    """The target's probability (N,) for images (N, C, H, W)."""
-    probabilities = torch.cat([predict(batch) for batch in images.split(batch_size)])  # (N, classes)
-    return probabilities.gather(1, targets[:, None].to(probabilities.device))[:, 0].double().cpu().numpy()
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = 0.0) -> np.ndarray:
-    """part / whole, (N,), and `empty` where the whole is 0."""
-    return np.divide(part, whole, out=np.full(len(whole), empty), where=whole > 0)
+def _against_blob(lower: float, upper: float) -> str:
+    if np.isnan(lower):
+        return "too few subjects"
+    return "better than the blob" if lower > 0 else "worse than the blob" if upper < 0 else "unclear"
+
+
+def _sanity(lower: float, upper: float) -> str:
+    """Adebayo et al.: maps of a randomised model must differ."""
+    if np.isnan(lower):
+        return "too few subjects"
+    if lower > -ALIKE and upper < ALIKE:
+        return "passed: the maps differ"
+    return "failed: the maps are alike" if lower > ALIKE or upper < -ALIKE else "unclear"

@@ -1,18 +1,23 @@
-"""Explains one trained fold of one model: chosen frames, Score-CAM maps, and how far they can be believed."""
+"""Explains one trained fold of one model: chosen frames, their maps by each method, and how far to believe
+them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from usfmae.evaluation.estimates import with_decisions
 from usfmae.evaluation.predictions import read_predictions
-from usfmae.explain.faithfulness import faithfulness_table, randomised
-from usfmae.explain.scorecam import score_cam, target_layer
+from usfmae.explain import faithfulness
+from usfmae.explain.attention import NotApplicable
+from usfmae.explain.localisation import centred_gaussian
+from usfmae.explain.methods import maps_by
 from usfmae.explain.selection import select
 from usfmae.models.channels import MEAN, STD
 from usfmae.models.checkpoints import load_weights
@@ -22,6 +27,10 @@ from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import ExplainRecipe
 from usfmae.settings.tasks import Task
 from usfmae.training.batches import FrameStore, normalise, to_float
+
+OUTPUTS = ["maps.npz", "selection.parquet", "measures.parquet", "curves.csv", "faithfulness.csv"]
+#: Columns of the selection that stand beside the measures of a frame.
+_FRAME = ["frame_id", "subject", "label", "predicted", "outcome", "cell", "score", "probability_of_label"]
 
 
 def explain(
@@ -37,75 +46,144 @@ def explain(
     simulated: bool,
     out: Path,
 ) -> None:
-    """Writes the maps, their frames and masks, the selection, `faithfulness.csv` and `run.json` into `out`.
+    """Writes into `out` what docs/contracts.md lists under "explain", but the figures.
 
     `run` is the folder of the fine-tuned fold. Explained are hold-out frames where the task has a
-    hold-out, else the fold's test frames: never frames the model was trained or selected on.
+    hold-out, else the fold's test frames: never frames the model was trained or selected on. Runs on the GPU
+    where there is one.
     """
     record = Run("explain", out, wildcards=wildcards, parameters={"recipe": recipe.effective()})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = FrameStore([corpus / dataset for dataset in task.datasets])
-    chosen = select(_explainable(run, task, store), recipe.frames_per_class, seed)
+    chosen = select(_explainable(run, task, store), recipe.frames_per_class, seed, task.positive)
     rows = store.rows(chosen["frame_id"])
-    frames = normalise(to_float(store.gather(rows)))  # (n, C, H, W)
-    masks = _masks(corpus, store, rows)  # (n, H, W)
-    targets = torch.tensor([list(task.classes).index(name) for name in chosen["target"]])
-
-    classifier = build_classifier(
-        model.model_copy(update={"weights": "scratch", "pretrain": None}),
+    pictures = store.gather(rows)
+    targets = torch.tensor([list(task.classes).index(name) for name in chosen["target"]], device=device)
+    network = build_classifier(
+        model.model_copy(update={"weights": "scratch", "pretrain": None, "checkpoint": None}),
         encoder,
         classes=len(task.classes),
         size=store.size,
         channels=store.channels,
     )
-    classifier.load_state_dict(load_weights(run / "model.safetensors"))
-    baseline = _baseline(recipe, store.channels)
-
-    def maps_of(network: torch.nn.Module) -> np.ndarray:
-        layer, tokens = target_layer(network, model.explain_layer)
-        return score_cam(
-            network.eval(),
-            frames,
-            targets,
-            layer=layer,
-            tokens=tokens,
-            batch_size=recipe.batch_size,
-            precision=recipe.precision,
-            score=recipe.score,
-            baseline=baseline,
-        )
-
-    @torch.inference_mode()
-    def predict(images: torch.Tensor) -> torch.Tensor:
-        return classifier.eval()(images).softmax(dim=1)
-
-    maps = maps_of(classifier)
-    faithfulness = faithfulness_table(
-        predict,
-        frames,
-        maps,
-        masks,
-        targets,
-        chosen["subject"].to_numpy(dtype=str),
-        randomised_maps=maps_of(randomised(classifier, seed)),
+    network.load_state_dict(load_weights(run / "model.safetensors"))
+    explained = Explained(
+        network=network.eval().to(device),
+        frames=normalise(to_float(pictures.to(device))),
+        targets=targets,
+        masks=_masks(corpus, store, rows),
+        chosen=chosen,
+        recipe=recipe,
+        layer=model.explain_layer,
+        baseline=_baseline(recipe, store.channels, device),
         seed=seed,
-        baseline=baseline,
     )
-    _save(out / "maps.npy", maps)
-    pictures = store.gather(rows)
-    _save(
-        out / "inputs.npy", (pictures[:, 0] if store.channels == 1 else pictures.permute(0, 2, 3, 1)).numpy()
-    )
-    _save(out / "masks.npy", masks)
-    write_table(out / "selection.parquet", chosen)
-    write_table(out / "faithfulness.csv", faithfulness)
-    measured = faithfulness.dropna(subset="value")
+    maps, table, measures, curves = explained.checked()
+    with atomic(out / "maps.npz") as temporary:
+        np.savez(temporary, **maps)  # type: ignore[arg-type]
+    grey = store.channels == 1
+    _save(out / "inputs.npy", (pictures[:, 0] if grey else pictures.permute(0, 2, 3, 1)).numpy())
+    _save(out / "masks.npy", explained.masks)
+    tables = {"selection.parquet": chosen, "measures.parquet": measures}
+    for name, written in (tables | {"curves.csv": curves, "faithfulness.csv": table}).items():
+        write_table(out / name, written)
     record.finish(
-        metrics=dict(zip(measured["measure"].str.replace(" ", "_"), measured["value"], strict=True)),
+        metrics={_metric(row, recipe.methods[0]): row["value"] for row in _measured(table)},
         counts={"frames": len(chosen), "subjects": chosen["subject"].nunique()},
         inputs=[run / "model.safetensors", run / "predictions.parquet"],
-        outputs=[out / name for name in ("maps.npy", "selection.parquet", "faithfulness.csv")],
+        outputs=[out / name for name in OUTPUTS],
         simulated=simulated,
     )
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A trained network and the frames that are explained."""
+
+    network: nn.Module
+    frames: Tensor
+    """(n, C, H, W), normalised."""
+    targets: Tensor
+    """(n,): the class whose evidence the map shows."""
+    masks: np.ndarray
+    """(n, H, W), 0 or 1."""
+    chosen: pd.DataFrame
+    """What `select` gives, a row a frame."""
+    recipe: ExplainRecipe
+    layer: str | None
+    baseline: Tensor | float
+    seed: int
+
+    def checked(self) -> tuple[dict[str, np.ndarray], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """The maps (n, H, W) of each method that applies, the table of faithfulness, all measures by frame,
+        and the mean curves of deletion and insertion."""
+        shuffled = faithfulness.randomised(self.network, self.seed)
+        blob = np.broadcast_to(centred_gaussian(*self.masks.shape[1:]), self.masks.shape)
+        maps: dict[str, np.ndarray] = {}
+        reference, curves = self._measured(blob)
+        tables, measures = [], [self._by_frame(faithfulness.GAUSSIAN, reference)]
+        drawn = [_mean_curves(faithfulness.GAUSSIAN, curves)]
+        for method in self.recipe.methods:
+            try:
+                found = self._maps(method, self.network)
+            except NotApplicable as error:
+                tables.append(faithfulness.not_applicable(method, str(error)))
+                continue
+            ours, curves = self._measured(found)
+            likeness = faithfulness.rank_correlation(found, self._maps(method, shuffled))
+            ours = ours.assign(**{faithfulness.CORRELATION: likeness})
+            beside = reference.assign(
+                **{faithfulness.CORRELATION: faithfulness.rank_correlation(found, blob)}
+            )
+            tables.append(faithfulness.faithfulness_table(method, ours, beside, self.chosen, self.seed))
+            maps[method] = found
+            measures.append(self._by_frame(method, ours))
+            drawn.append(_mean_curves(method, curves))
+        return maps, pd.concat(tables), pd.concat(measures), pd.concat(drawn)
+
+    def _maps(self, method: str, network: nn.Module) -> np.ndarray:
+        return maps_by(
+            method,
+            network,
+            self.frames,
+            self.targets,
+            self.recipe,
+            layer=self.layer,
+            baseline=self.baseline,
+        )
+
+    def _measured(self, maps: np.ndarray) -> tuple[pd.DataFrame, faithfulness.Curves]:
+        @torch.inference_mode()
+        def predict(images: Tensor) -> Tensor:
+            return self.network(images).softmax(dim=1)
+
+        return faithfulness.measure(
+            predict, self.frames, maps, self.masks, self.targets, seed=self.seed, baseline=self.baseline
+        )
+
+    def _by_frame(self, method: str, measures: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([self.chosen[_FRAME].assign(method=method), measures], axis=1)
+
+
+def _mean_curves(method: str, curves: faithfulness.Curves) -> pd.DataFrame:
+    """`method, curve, share, probability`: the mean over frames at each share of pixels replaced."""
+    means = {name: values.mean(axis=0) for name, values in curves.items()}
+    return pd.concat(
+        pd.DataFrame(
+            {"method": method, "curve": name, "share": np.linspace(0, 1, len(mean)), "probability": mean}
+        )
+        for name, mean in means.items()
+    )
+
+
+def _measured(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.dropna(subset="value").to_dict("records")
+
+
+def _metric(row: dict[str, Any], first: str) -> str:
+    """Name of a figure in the run record: methods after the first stand before a slash."""
+    name = str(row["measure"]).replace(" ", "_")
+    return name if row["method"] == first else f"{row['method']}/{name}"
 
 
 def _explainable(run: Path, task: Task, store: FrameStore) -> pd.DataFrame:
@@ -126,11 +204,11 @@ def _masks(corpus: Path, store: FrameStore, rows: np.ndarray) -> np.ndarray:
     return np.stack([arrays[name][row] for name, row in zip(where["dataset"], where["row"], strict=True)])
 
 
-def _baseline(recipe: ExplainRecipe, channels: int) -> torch.Tensor | float:
+def _baseline(recipe: ExplainRecipe, channels: int, device: torch.device) -> Tensor | float:
     """What a mask leaves, in normalised units: 0 is the mean, −mean / std is black."""
     if recipe.baseline == "mean":
         return 0.0
-    return -(torch.tensor(MEAN[channels]) / torch.tensor(STD[channels])).view(-1, 1, 1)
+    return -(torch.tensor(MEAN[channels]) / torch.tensor(STD[channels])).view(-1, 1, 1).to(device)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -8,40 +8,24 @@ frames fill the batches, masks exist for one batch only, and no score is copied 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from usfmae.explain.layers import activations, enlarge, stretch
+from usfmae.settings.recipes import GAIN_WITH_SOFTMAX
+
+#: Pixels in a forward pass: what a processor's cache holds is faster, and a GPU wants to be full.
+PIXELS = {"cpu": 8 * 224**2, "cuda": 128 * 224**2}
 ROUNDING = 1e-6  # a channel whose relative range is below this is constant in float32
-
-
-def target_layer(model: nn.Module, name: str | None = None) -> tuple[nn.Module, bool]:
-    """The layer whose channels Score-CAM weighs, and whether it gives tokens instead of a feature map.
-
-    A vision transformer: the first norm of its last block (after it, patches may no longer reach the score).
-    A convolutional network: the last stage that timm lists in `feature_info`, such as `layer4` of a
-    ResNet. `name` is a dotted module name that takes their place.
-
-    Raises ValueError where the model has no such layer.
-    """
-    transformer = hasattr(model, "num_prefix_tokens")
-    if name is None and transformer:
-        name = f"blocks.{len(model.blocks) - 1}.norm1"  # type: ignore[arg-type]
-    elif name is None and getattr(model, "output_fmt", "NCHW") == "NCHW" and hasattr(model, "feature_info"):
-        name = str(model.feature_info[-1]["module"])  # type: ignore[index]
-    if name is None:
-        raise ValueError(
-            f"Score-CAM knows no layer of {type(model).__name__}: name one that gives (N, C, H, W)"
-        )
-    try:
-        return model.get_submodule(name), transformer
-    except AttributeError as error:
-        raise ValueError(
-            f"{type(model).__name__} has no layer {name!r}: see model.named_modules()"
-        ) from error
 
 
 @torch.inference_mode()
@@ -55,84 +39,135 @@ def score_cam(
     batch_size: int | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     score: Literal["logit", "softmax"] = "logit",
+    gain: bool = False,
+    normalisation: Literal["softmax", "relu", "none"] = "softmax",
     baseline: Tensor | float = 0.0,
+    clusters: int | None = None,
 ) -> np.ndarray:
     """Score-CAM maps (N, H, W), float32, each from 0 to 1; all 0 where nothing speaks for the target.
 
     `images` (N, C, H, W) are normalised as the model wants them, `targets` (N,) are class indices.
-    `layer` and `tokens` come from `target_layer`. `batch_size` counts masked images; by default 8 on a
-    processor (what its cache holds is faster) and 128 on a GPU. `precision` is that of the forward
-    passes. `score` is what a masked image is judged by: the target's logit (grad-cam) or its probability
-    (the authors' code). `baseline` is what a mask leaves where it is 0, in normalised units and broadcast
-    to (C, H, W): 0 is the mean of the training images (grad-cam and the authors' code), `-mean / std` is
-    black.
+    `layer` and `tokens` come from `target_layer`. `batch_size` counts masked images; by default `PIXELS`
+    are in a pass, 8 images of 224 pixels on a processor and 128 on a GPU. `precision` is that of the masked
+    images' passes; the channels are always computed in float32.
+
+    What the papers leave open, with grad-cam's choice as default:
+
+    - `score`: what a masked image is judged by, the target's logit (grad-cam) or its probability (the
+      authors' code);
+    - `gain`: whether the score of the bare baseline is taken off (the paper's equation 4);
+    - `normalisation`: how scores become weights: softmax over the channels (the paper, grad-cam), `relu`
+      (negative ones become 0), or `none` (the authors' code);
+    - `baseline`: what a mask leaves where it is 0, in normalised units and broadcast to (C, H, W): 0 is the
+      mean of the training images (grad-cam and the authors' code), `-mean / std` is black.
+
+    `clusters` makes the map approximate: the channels of an image are put into so many groups of like shape
+    (k-means), and each channel gets the score of its group's mean.
 
     A channel that is constant over the image is no evidence and gets no weight (grad-cam lets it shift
     the map). The model is left in evaluation mode. Raises ValueError where activations or scores are not
-    finite, or where the layer's output is no grid.
+    finite, where the layer's output is no grid, or for `gain` with softmax.
     """
+    if gain and normalisation == "softmax":
+        raise ValueError(GAIN_WITH_SOFTMAX)
     model.eval()
+    if not tokens:
+        with torch.inference_mode(False):  # or the weights could take no gradient ever after
+            model.to(memory_format=torch.channels_last)  # convolutions are faster so; the values stay
     device = next(model.parameters()).device
-    batch_size = batch_size or (8 if device.type == "cpu" else 128)
+    together = PIXELS.get(device.type, PIXELS["cuda"]) // (images.shape[-2] * images.shape[-1])
+    batch_size = batch_size or max(8, together)
     images, targets = images.to(device), targets.to(device)
     base = torch.as_tensor(baseline, dtype=images.dtype, device=device)
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        channels = _activations(model, images, layer, tokens, batch_size)  # (N, D, h, w)
-        low, high = channels.amin(dim=(2, 3)), channels.amax(dim=(2, 3))  # (N, D)
-        varies = high - low > ROUNDING * torch.maximum(low.abs(), high.abs())  # (N, D)
+    channels = activations(model, images, layer, tokens, batch_size)  # (N, D, h, w)
+    low, high = channels.amin(dim=(2, 3)), channels.amax(dim=(2, 3))  # (N, D)
+    varies = high - low > ROUNDING * torch.maximum(low.abs(), high.abs())  # (N, D)
+    shapes, scored, member = channels, varies, None
+    if clusters is not None and channels.isfinite().all():
+        shapes, scored, member = clustered(channels, varies, clusters)
 
-        scores = torch.full_like(low, -torch.inf)  # (N, D)
+    scores = torch.full_like(shapes[:, :, 0, 0], -torch.inf)  # (N, K)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    with half, class_token_alone(model):
         # Pairs (image, channel), so that a batch may span two images and stays full.
-        for frame, channel in (pair.unbind(1) for pair in varies.nonzero().split(batch_size)):
-            masks = _masks(channels[frame, channel], images.shape[-2:])  # (B, 1, H, W)
-            logits = model(torch.lerp(base, images[frame], masks)).float()  # (B, classes)
-            values = logits if score == "logit" else logits.softmax(dim=1)
+        for frame, channel in (pair.unbind(1) for pair in scored.nonzero().split(batch_size)):
+            masks = _masks(shapes[frame, channel], images.shape[-2:])  # (B, 1, H, W)
+            values = _judge(model(torch.lerp(base, images[frame], masks)), score)  # (B, classes)
             scores[frame, channel] = values.gather(1, targets[frame, None])[:, 0]
+        if gain:
+            empty = _judge(model(base.expand_as(images[:1])), score)  # (1, classes)
+            scores = scores - empty[0, targets][:, None]
 
-    broken = ~(channels.isfinite().all(dim=(1, 2, 3)) & (scores.isfinite() | ~varies).all(dim=1))  # (N,)
+    broken = ~(channels.isfinite().all(dim=(1, 2, 3)) & (scores.isfinite() | ~scored).all(dim=1))  # (N,)
     if broken.any():
         raise ValueError(
             f"images {broken.nonzero()[:, 0].tolist()} give activations or scores that are not finite: "
             "check the weights and the input, or use precision 'float32'"
         )
-    weights = scores.softmax(dim=1).where(varies, 0.0)  # (N, D); an image without evidence gets zeros
-    maps = torch.einsum("nd,ndhw->nhw", weights, channels).relu()  # (N, h, w)
-    maps = interpolate(maps[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    return _rescale(maps).cpu().numpy()
+    if member is not None:
+        scores = scores.gather(1, member)  # (N, D)
+    weights = _weights(scores.where(varies, -torch.inf), normalisation)  # (N, D)
+    maps = torch.einsum("nd,ndhw->nhw", weights.where(varies, 0.0), channels)  # (N, h, w)
+    return enlarge(maps, images.shape[-2:]).cpu().numpy()
 
 
-def _activations(model: nn.Module, images: Tensor, layer: nn.Module, tokens: bool, batch_size: int) -> Tensor:
-    """The layer's channels (N, D, h, w), float32, for images (N, C, H, W)."""
-    outputs: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.float()))
+@contextmanager
+def class_token_alone(model: nn.Module) -> Iterator[None]:
+    """The last block's MLP reads the class token only, where the classifier reads no other: the same score.
+
+    Its output (N, 1, D) is added to all tokens, of which the others are then no longer used. A twentieth of a
+    pass of a ViT-B.
+    """
+    block = model.blocks[-1] if hasattr(model, "num_prefix_tokens") else None  # type: ignore[index]
+    if block is None or not hasattr(block, "norm2") or getattr(model, "global_pool", None) != "token":
+        yield
+        return
+    handle = block.norm2.register_forward_hook(lambda _module, _inputs, output: output[:, :1])
     try:
-        for batch in images.split(batch_size):
-            model(batch)
+        yield
     finally:
         handle.remove()
-    found = torch.cat(outputs)
-    if tokens:
-        found = found[:, getattr(model, "num_prefix_tokens", 0) :]  # (N, h * w, D)
-        height, width = images.shape[-2:]
-        rows = round((found.shape[1] * height / width) ** 0.5)
-        columns = found.shape[1] // rows
-        if rows * columns != found.shape[1]:
-            raise ValueError(f"{found.shape[1]} tokens are no grid over images of {height} x {width} pixels")
-        found = found.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)  # (N, D, h, w)
-    if found.ndim != 4 or len(found) != len(images):
-        raise ValueError(
-            f"the layer gives {tuple(found.shape)} for {len(images)} images: want (N, channels, h, w)"
-        )
-    return found
+
+
+def _judge(logits: Tensor, score: str) -> Tensor:
+    """Logits (B, classes), or probabilities, in float32."""
+    logits = logits.float()
+    return logits if score == "logit" else logits.softmax(dim=1)
+
+
+def _weights(scores: Tensor, normalisation: str) -> Tensor:
+    """Weights (N, D) of channels with these scores; an image without evidence gets what the caller blanks."""
+    if normalisation == "softmax":
+        return scores.softmax(dim=1)
+    return scores.relu() if normalisation == "relu" else scores
 
 
 def _masks(channels: Tensor, size: torch.Size) -> Tensor:
     """Channels (B, h, w) as masks (B, 1, H, W) from 0 to 1. Corners are aligned, as grad-cam does it."""
-    return _rescale(interpolate(channels[:, None], size, mode="bilinear", align_corners=True))
+    return stretch(interpolate(channels[:, None], size, mode="bilinear", align_corners=True))
 
 
-def _rescale(maps: Tensor) -> Tensor:
-    """Each map (..., H, W) stretched to 0 to 1; a constant map becomes 0."""
-    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
-    return ((maps - low) / (high - low)).nan_to_num(nan=0.0)
+def clustered(channels: Tensor, varies: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`count` groups of each image's channels: their mean shapes (N, K, h, w), whether there is a group
+    (N, K), and the group of each channel (N, D).
+
+    k-means on the channels (N, D, h, w), each stretched to 0 to 1 as the masks are; `varies` (N, D) says
+    which count. The start is fixed, so the same channels give the same groups.
+    """
+    masks = stretch(channels)
+    shapes = masks.new_zeros(len(masks), count, *masks.shape[2:])
+    found, member = shapes.new_zeros(shapes.shape[:2], dtype=torch.bool), torch.zeros_like(varies).long()
+    for image, (own, known) in enumerate(zip(masks, varies, strict=True)):
+        points = own[known].flatten(1)  # (d, h * w)
+        if len(points) <= count:
+            groups, centres = torch.arange(len(points)), points
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different shapes than groups
+                means = KMeans(count, n_init=1, max_iter=20, random_state=0).fit(points.cpu().numpy())
+            groups, centres = torch.from_numpy(means.labels_).long(), torch.from_numpy(means.cluster_centers_)
+        member[image, known] = groups.to(member.device)
+        shapes[image, : len(centres)] = centres.to(shapes).unflatten(1, masks.shape[2:])
+        found[image, groups.unique().to(found.device)] = True
+    return shapes, found, member

@@ -6,19 +6,25 @@ import numpy as np
 import pandas as pd
 
 PREFIX = "probability_"
-COLUMNS = ["frame_id", "subject", "label", "predicted", "target", "score", "outcome", "has_mask", "shown"]
+COLUMNS = ["frame_id", "subject", "label", "predicted", "target", "score", "probability_of_label"]
+COLUMNS += ["threshold", "outcome", "cell", "has_mask", "shown"]
 
 
-def select(predictions: pd.DataFrame, n_per_class: int, seed: int) -> pd.DataFrame:
+def select(
+    predictions: pd.DataFrame, n_per_class: int, seed: int, positive: str | None = None
+) -> pd.DataFrame:
     """The frames to explain, as `selection.parquet` of docs/contracts.md.
 
     `predictions` has one row a frame: `frame_id, subject, label, has_mask`, a `probability_<class>` for
-    each class and, where a threshold decides, `predicted`; without it the most probable class is predicted.
+    each class and, where a threshold decides, `predicted` and `threshold`; without them the most probable
+    class is predicted. `positive` names the positive of two classes, and is not read with more.
 
     Explained are `n_per_class` frames of each label (all, if there are fewer), drawn with `seed` whatever
-    their outcome, so that means over them are fair. `target` is the predicted class. Shown of each label:
-    the correct frame with the highest score, the correct one with the median score, and the wrong one with
-    the highest score, as far as they exist. Ties go by `frame_id`; the order of the rows does not matter.
+    their outcome, so that means over them are fair. `target` is the predicted class, `score` its probability.
+    `cell` is that of the confusion matrix: with `positive` true and false positive and negative, else the
+    outcome. Shown of each label: the correct frame with the highest score, the correct one with the median
+    score, and the wrong one with the highest score, as far as they exist; of two classes these are two true
+    and one false of either sign. Ties go by `frame_id`; the order of the rows does not matter.
 
     Raises ValueError for a missing column or a frame that is there twice.
     """
@@ -38,9 +44,17 @@ def select(predictions: pd.DataFrame, n_per_class: int, seed: int) -> pd.DataFra
     if "predicted" not in frames:
         frames["predicted"] = np.array(classes)[probabilities.argmax(axis=1)]
     frames["target"] = frames["predicted"]
-    column = [classes.index(name) for name in frames["target"]]
-    frames["score"] = probabilities[np.arange(len(frames)), column]
+    for name, of in (("score", "target"), ("probability_of_label", "label")):
+        column = [classes.index(each) for each in frames[of]]
+        frames[name] = probabilities[np.arange(len(frames)), column]
     frames["outcome"] = np.where(frames["predicted"] == frames["label"], "correct", "wrong")
+    frames["cell"] = frames["outcome"]
+    if positive is not None and len(classes) == 2:
+        truth = np.where(frames["outcome"] == "correct", "true", "false")
+        sign = np.where(frames["predicted"] == positive, "positive", "negative")
+        frames["cell"] = [f"{a} {b}" for a, b in zip(truth, sign, strict=True)]
+    if "threshold" not in frames:
+        frames["threshold"] = np.nan
 
     frames = frames.sort_values(
         ["label", "outcome", "score", "frame_id"], ascending=[True, True, False, True]

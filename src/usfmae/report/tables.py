@@ -124,22 +124,6 @@ def _part(fold: str, role: str, rows: pd.DataFrame, classes: list[str]) -> dict[
     }
 
 
-def faithfulness_table(faithfulness: pd.DataFrame) -> pd.DataFrame:
-    """A row a measure, beside the same measure of a blob in the image's middle."""
-    return pd.DataFrame(
-        [
-            {
-                "Measure": row["measure"],
-                "Score-CAM (95 % interval)": _interval(row),
-                "Centred blob": number(row["baseline"]),
-                "Frames": f"{row['n_frames']:,.0f}",
-                "How to read it": row["note"],
-            }
-            for _, row in faithfulness.iterrows()
-        ]
-    )
-
-
 def stage_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
     """Runs, time and largest memory of each stage, from the run records."""
     rows = []

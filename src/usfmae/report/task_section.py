@@ -17,6 +17,7 @@ from usfmae.report import (
     tables,
 )
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
+from usfmae.report.explain_section import explanations
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
 from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name
@@ -74,11 +75,7 @@ def task_section(name: str, products: Products, exhibits: Exhibits) -> dict[str,
         "results": results,
         "comparison": _comparison(name, tests, products, exhibits) if len(tests) else [],
         "hypotheses": headline.hypotheses(tests) if len(tests) else [],
-        "explanations": [
-            _explanation(name, model, products, exhibits)
-            for model in products.study.explain.models
-            if not missing
-        ],
+        "explanations": [] if missing else explanations(name, products, exhibits),
         "details": details,
     }
 
@@ -204,25 +201,3 @@ def _comparison(name: str, tests: pd.DataFrame, products: Products, exhibits: Ex
             embedded(out, "Differences between models with intervals, also in the table above.", caption)
         )
     return parts
-
-
-def _explanation(name: str, model: str, products: Products, exhibits: Exhibits) -> dict[str, Any]:
-    """Score-CAM panels and faithfulness of one model; `absent` says why there are none."""
-    folder, title = products.results / "explain" / name / model, products.titles[model]
-    parts: Parts = []
-    if (folder / "panels.png").exists():
-        alt = f"Score-CAM panels of {title}: input, map, overlay and mask outline."
-        caption = (
-            "Chosen by rule, for each label: the surest and the median correct frame, the surest wrong one."
-        )
-        parts.append(embedded(folder / "panels", alt, caption))
-    measures = products.table("explain", name, model, "faithfulness.csv")
-    if measures is not None:
-        shown = tables.faithfulness_table(measures)
-        caption = (
-            "Does the map show what the model uses? It says little unless it beats a blob in the centre."
-        )
-        prose = {"Measure", "How to read it"}
-        parts.append(exhibits.table(f"{name}_{model}_faithfulness", shown, caption, prose))
-    absent = "no maps yet" if products.ran(name, model) else NOT_RUN
-    return {"title": title, "parts": parts, "absent": "" if parts else absent}

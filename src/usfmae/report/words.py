@@ -28,6 +28,13 @@ _ESTIMATES = {
     ("holdout", "mean of fold models"): "Hold-out, mean of the fold models",
     ("holdout", "averaged probability"): "Hold-out, averaged probability",
 }
+_METHODS = {
+    "score_cam": "Score-CAM",
+    "grad_cam": "Grad-CAM",
+    "attention_rollout": "Attention rollout",
+    "gradient_attention": "Gradient × attention",
+    "centred_gaussian": "Centred blob",
+}
 #: In the order in which tables show them.
 ESTIMATES = tuple(_ESTIMATES)
 
@@ -48,6 +55,11 @@ def class_name(name: str) -> str:
 
 def estimate_name(role: str, estimate: str) -> str:
     return _ESTIMATES.get((role, estimate), f"{role}, {estimate}")
+
+
+def method_name(method: str) -> str:
+    """`score_cam` -> `Score-CAM`."""
+    return _METHODS.get(method, class_name(method))
 
 
 def role_name(role: str) -> str:

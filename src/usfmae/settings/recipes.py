@@ -16,6 +16,11 @@ from usfmae.settings.training import Augmentation, Share, Training
 FRAMES_ONLY = ("augmentation", "drop_path", "mixup", "cutmix", "search")
 EPOCHS_ONLY = ("label_smoothing", "sampling", "ema", "early_stopping")
 
+GAIN_WITH_SOFTMAX = (
+    "`gain: true` takes the same number off every channel's score, and a softmax over channels takes it out "
+    "again: the map would be the same. Set `normalisation: relu` or `none`, or leave `gain` out"
+)
+
 
 class Search(Strict):
     """Candidates that are tried inside the training part of a fold, each with the whole budget of the
@@ -85,19 +90,44 @@ class FinetuneRecipe(Strict):
         return self.model_copy(update={"training": self.training.model_copy(update=setting), "search": None})
 
 
+Method = Literal["score_cam", "grad_cam", "attention_rollout", "gradient_attention"]
+
+
 class ExplainRecipe(Strict):
-    """Score-CAM (Wang et al., arXiv 1910.01279)."""
+    """Score-CAM (Wang et al., arXiv 1910.01279), and the methods it is compared with. Its layer stands in the
+    model's entry, `explain_layer`."""
 
     title: Text
+    methods: Annotated[list[Method], Field(min_length=1)] = ["score_cam"]
+    """Maps of the same frames: `score_cam`, `grad_cam`, `attention_rollout`, `gradient_attention`. The
+    panels show the first. The last two need a vision transformer; others get `not applicable`."""
     frames_per_class: Positive = 6
     """Frames of each class that are explained, drawn with the study's first seed."""
     score: Literal["logit", "softmax"] = "logit"
     """What a masked frame is judged by: the logit (grad-cam) or the probability of the class."""
+    gain: bool = False
+    """Judge by how much the score rises above that of the bare baseline (the paper's equation); not with
+    `normalisation: softmax`, which would undo it."""
+    normalisation: Literal["softmax", "relu", "none"] = "softmax"
+    """How the channels' scores become weights: their softmax (the paper, grad-cam), 0 in place of a negative
+    one, or as they are (the authors' code)."""
     baseline: Literal["black", "mean"] = "mean"
     """What a mask leaves where it is 0: black, or the mean of the training images (grad-cam's choice)."""
+    clusters: Positive | None = None
+    """Approximate: group a frame's channels by k-means and score one mask a group; by default every channel
+    is scored."""
     batch_size: Positive | None = None
     """Masked frames in a forward pass; by default what suits the device."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the masked frames' passes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExplainRecipe:
+        if self.gain and self.normalisation == "softmax":
+            raise ValueError(GAIN_WITH_SOFTMAX)
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"`methods` names one more than once: {', '.join(self.methods)}")
+        return self
 
 
 class Recipes(Strict):
