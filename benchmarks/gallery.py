@@ -40,6 +40,8 @@ PICTURES = {
     "training": "figures/*_training.png",
     "panels": "explain/*/*/panels.png",
 }
+#: Mostly grey: 256 colours are enough. Elsewhere fewer colours would mix up the models.
+PHOTOGRAPHS = ("samples", "duplicates", "panels")
 MADE_UP = ("label_efficiency", "critical_difference")
 MODELS = {name: f"Model {name}, made up" for name in "ABCDE"}
 
@@ -59,7 +61,7 @@ def main(results: Path, out: Path = OUT) -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """A smaller picture, for a page on a screen. Its colours stay: fewer of them would mix up the models."""
+    """A smaller picture, for a page on a screen."""
     with Image.open(source) as image:
         colour = image.convert("RGB")
     share = min(1.0, WIDTH / colour.width)
@@ -67,6 +69,8 @@ def shrink(source: Path, target: Path) -> None:
         (round(share * colour.width), round(share * colour.height)), Image.Resampling.LANCZOS
     )
     with atomic(target) as temporary:
+        if source.stem in PHOTOGRAPHS:
+            small = small.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         small.save(temporary, optimize=True)
 
 
