@@ -22,7 +22,7 @@ from fake_claims import (
 )
 
 from usfmae.evaluation.claims import COLUMNS, ledger
-from usfmae.evaluation.comparison import corrected_t
+from usfmae.evaluation.comparison.resampled import corrected_t
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.verdict import AGREES, DIFFERS, NOT_TESTED, NOT_TOLD_APART, VERDICTS
 from usfmae.record import write_table
@@ -324,13 +324,14 @@ def test_maps_are_judged_by_masks_against_a_centred_blob(baseline: float, said: 
     claim |= {"rounding": 0, "outlined": "the fetal neck"}
     assert "no Score-CAM maps of usfmae" in settled(results, claim)["reason"]
     measured = {
-        "measure": ["pointing game"],
-        "value": [0.6],
-        "lower": [0.5],
-        "upper": [0.7],
-        "n_frames": [12],
+        "method": ["grad_cam", "score_cam"],
+        "measure": "pointing game",
+        "value": [0.1, 0.6],
+        "lower": [0.0, 0.5],
+        "upper": [0.2, 0.7],
+        "n_frames": 12,
     }
-    table = pd.DataFrame(measured | {"baseline": [baseline], "note": [""]})
+    table = pd.DataFrame(measured | {"baseline": baseline, "note": ""})
     write_table(results / "explain/neck/usfmae/faithfulness.csv", table)
     row = settled(results, claim)
     assert row["verdict"] == said and row["n_frames_published"] == 12

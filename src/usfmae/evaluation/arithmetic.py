@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
+from usfmae.evaluation.comparison.signed_rank import smallest_p
 from usfmae.settings import Settings
 
 COLUMNS = ["check", "claims", "published", "computed", "means"]
@@ -34,11 +35,6 @@ def signed_rank_tail(n: int) -> np.ndarray:
         longer[rank:] += ways
         ways = longer
     return np.cumsum(ways) / 2.0**n
-
-
-def smallest_exact_p(n: int) -> float:
-    """The least two-sided p that n pairs can give: all differences on one side."""
-    return 2.0 ** (1 - n)
 
 
 def wilcoxon_fits(p: float, rounding: float, pairs: Iterable[int]) -> Iterator[Fit]:
@@ -137,7 +133,7 @@ def _wilcoxon(settings: Settings) -> Iterator[tuple[str, str, str, str, str]]:
     shown = f"p = {claim.published:g}"
     for n, pairs in named.items():
         ways = [f"{fit.method} (W = {fit.statistic:g}, p = {fit.p:.5f})" for fit in fits if fit.n == n]
-        least = smallest_exact_p(n)
+        least = smallest_p(n)
         computed = (
             f"{n} pairs: {'; '.join(ways) or 'no statistic gives it'}. Smallest exact two-sided p {least:.4g}"
         )

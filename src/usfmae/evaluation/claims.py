@@ -233,7 +233,9 @@ def _count(claim: Claim, answers: Answers) -> Finding:
 
 def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
     measures = answers.table("explain", task, model, "faithfulness.csv")
-    rows = None if measures is None else measures[measures["measure"] == POINTING]
+    rows = None
+    if measures is not None:
+        rows = measures[(measures["method"] == "score_cam") & (measures["measure"] == POINTING)]
     if rows is None or rows.empty:
         return _untested(
             f"not run: no Score-CAM maps of {model} on frames with masks of {claim.outlined}", model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -26,7 +25,9 @@ def smallest_p(n: int) -> float:
 
 def smallest_normal_p(n: int) -> float:
     """The least two-sided p of its normal approximation, without continuity correction: 0.068 for n = 4."""
-    return _normal_p(0.0, n) if n else 1.0
+    if n == 0:
+        return 1.0
+    return float(2 * stats.norm.sf(n * (n + 1) / 4 / np.sqrt(n * (n + 1) * (2 * n + 1) / 24)))
 
 
 def wilcoxon(a: ArrayLike, b: ArrayLike, *, test: str = TEST, unit: str = "folds") -> Comparison:
@@ -78,41 +79,3 @@ def wilcoxon(a: ArrayLike, b: ArrayLike, *, test: str = TEST, unit: str = "folds
         smallest_p_normal=smallest_normal_p(n),
         effect_size=effect_size(differences),
     )
-
-
-def pairs_that_give(p: float, *, digits: int = 4, most: int = 30) -> pd.DataFrame:
-    """Which numbers of pairs can give a published p, rounded to `digits` decimals: `n, W, method, tails`.
-
-    For each n up to `most` without zeros or ties, every W, the smaller of the two rank sums (with half ranks
-    for the normal approximation, which ties allow), by the exact null and by the normal approximation with
-    and without continuity correction.
-    """
-    rows = []
-    for n in range(1, most + 1):
-        total = n * (n + 1) // 2
-        below = np.cumsum(_rank_sums(n)) / 2.0**n  # P(W <= w), w = 0 to total
-        for smaller in range(total // 2 + 1):
-            one = below[smaller]
-            rows += [(n, float(smaller), "exact", 2, 2 * one), (n, float(smaller), "exact", 1, one)]
-        for half in range(total + 1):
-            w = half / 2
-            for correction, name in ((0.0, "normal"), (0.5, "normal, continuity correction")):
-                two = _normal_p(w, n, correction)
-                rows += [(n, w, name, 2, two), (n, w, name, 1, two / 2)]
-    table = pd.DataFrame(rows, columns=["n", "W", "method", "tails", "p"])
-    fits = table["p"].round(digits) == round(p, digits)
-    return table[fits].drop(columns="p").reset_index(drop=True)
-
-
-def _rank_sums(n: int) -> Floats:
-    """How many of the 2^n sign flips give each rank sum, `(n (n + 1) / 2 + 1,)`."""
-    counts = np.ones(1)
-    for rank in range(1, n + 1):
-        counts = np.pad(counts, (0, rank)) + np.pad(counts, (rank, 0))
-    return counts
-
-
-def _normal_p(w: float, n: int, correction: float = 0.0) -> float:
-    """Two-sided p of the smaller rank sum `w` of n differences without ties."""
-    distance = max(0.0, n * (n + 1) / 4 - w - correction)
-    return float(2 * stats.norm.sf(distance / np.sqrt(n * (n + 1) * (2 * n + 1) / 24)))
