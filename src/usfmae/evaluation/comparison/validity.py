@@ -20,7 +20,7 @@ LIMIT = 0.065
 #: Fewer subjects were not simulated.
 FEWEST_SUBJECTS = 20
 #: With fewer subjects of the rarest class, intervals of the area under the curve are too narrow.
-FEWEST_OF_CLASS = 20
+FEWEST_OF_CLASS = 40
 #: With more folds the signed ranks of correlated folds reject too often; with 5 or fewer they cannot reject.
 MOST_FOLDS = 5
 
