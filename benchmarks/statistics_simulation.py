@@ -43,9 +43,10 @@ PAPER_METRICS = signed_rank.PAPER_METRICS
 SUBJECTS = [
     NewSubjects("100 subjects, 1 frame", 100, 1),
     NewSubjects("100 subjects, 3 frames", 100, 3),
-    NewSubjects("60 subjects, 8 frames", 60, 8),
+    NewSubjects("100 subjects, 8 frames", 100, 8),
     NewSubjects("100 subjects, labels mixed", 100, 3, mixed=True),
     NewSubjects("100 subjects, models unlike", 100, 3, own_share=0.95, unlike=True),
+    NewSubjects("60 subjects, 8 frames", 60, 8),
     NewSubjects("100 subjects, 20 malignant", 100, 3, malignant=0.2),
     NewSubjects("100 subjects, 10 malignant", 100, 3, malignant=0.1),
     NewSubjects("20 subjects, 8 malignant", 20, 3),

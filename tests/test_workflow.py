@@ -51,6 +51,12 @@ def test_every_task_and_model_has_results_for_every_fold(study: Path) -> None:
         ]
 
 
+def test_models_are_ranked_over_the_tasks_without_a_test_where_tasks_are_few(study: Path) -> None:
+    ranks = pd.read_csv(study / "results/statistics/ranks.csv")
+    assert set(ranks["model"]) == {"resnet50_scratch", "usfmae_demo"}
+    assert ranks["p"].isna().all() and ranks["note"].str.contains("5 tasks or more").all()
+
+
 def test_a_second_run_has_nothing_to_do(study: Path) -> None:
     assert "Nothing to be done" in snakemake(study, configfile=TINY)
 
@@ -67,7 +73,13 @@ def test_a_deleted_fold_reruns_that_fold_and_what_hangs_on_it_and_nothing_else(s
     before = {path: path.stat().st_mtime_ns for path in study.glob("results/finetune/**/predictions.parquet")}
     content = pd.read_parquet(deleted)
     deleted.unlink()
-    expected = {"finetune_fold": 1, "compare_models": 1, "write_report": 1, "sync_mlflow": 1}
+    expected = {
+        "finetune_fold": 1,
+        "compare_models": 1,
+        "rank_models": 1,
+        "write_report": 1,
+        "sync_mlflow": 1,
+    }
     assert planned(snakemake(study, configfile=TINY)) == expected
     after = {path: path.stat().st_mtime_ns for path in study.glob("results/finetune/**/predictions.parquet")}
     assert {path for path in before if before[path] != after[path]} == {deleted}

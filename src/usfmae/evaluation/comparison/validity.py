@@ -17,10 +17,12 @@ from usfmae.evaluation.estimates import Estimate
 
 #: The largest share of simulated studies without a difference in which a valid test may find one.
 LIMIT = 0.065
-#: Fewer subjects were not simulated.
+#: Where the normal approximation of McNemar's test was simulated.
 FEWEST_SUBJECTS = 20
+#: With 20 a permutation of ranks within the models rejects too often.
+FEWEST_SWAPPED = 60
 #: With fewer subjects of the rarest class, intervals of the area under the curve are too narrow.
-FEWEST_OF_CLASS = 20
+FEWEST_OF_CLASS = 40
 #: With more folds the signed ranks of correlated folds reject too often; with 5 or fewer they cannot reject.
 MOST_FOLDS = 5
 
@@ -68,8 +70,9 @@ def objection_over_subjects(test: Comparison, size: Size) -> str:
         return ""
     if test.test in _FRAMES_ALONE and size.frames > size.subjects:
         return f"{size.frames} frames of {size.subjects} subjects count as independent."
-    if size.subjects < FEWEST_SUBJECTS:
-        return f"{size.subjects} subjects; it was simulated with {FEWEST_SUBJECTS} and more."
+    fewest = FEWEST_SWAPPED if test.test == subjects.PERMUTATION else FEWEST_SUBJECTS
+    if size.subjects < fewest:
+        return f"{size.subjects} subjects; it holds with {fewest} and more."
     if test.test in _MANY_OF_CLASS and size.of_class < FEWEST_OF_CLASS:
         return f"{size.of_class} subjects with the rarest class; it holds with {FEWEST_OF_CLASS} and more."
     return ""
