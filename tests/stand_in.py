@@ -41,7 +41,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.stand_in_catalogues import Catalogue, Content, Redirect, read
+from stand_in_catalogues import Catalogue, Content, Redirect, read
 
 HOSTS = (
     "zenodo.org", "api.figshare.com", "ndownloader.figshare.com", "data.mendeley.com", "github.com",

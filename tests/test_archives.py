@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import Content, Fault, stand_in
 
-from tests.stand_in import Content, Fault, stand_in
 from usfmae.corpus.download import web as web_module
 from usfmae.corpus.download.fetch import fetch, listing_digest, verify
 from usfmae.corpus.download.pins import gather, read_lock

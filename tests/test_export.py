@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from exported_study import ExportedStudy, make_study
 
-from tests.exported_study import ExportedStudy, make_study
-from tests.workflow import ROOT, planned, snakemake
 from usfmae.cli import CONFIG_FILES
 from usfmae.deployment.card import card
 from usfmae.deployment.export import PACKAGE, save_onnx
 from usfmae.deployment.predictor import ModelError, Predictor, forward
 from usfmae.settings import Settings, load
+from workflow import ROOT, planned, snakemake
 
 TINY = Path(__file__).parent / "data/tiny.yaml"
 FILES = {

@@ -13,13 +13,13 @@ from fake_corpus import ENCODER
 from small_finetuning import PRETRAINED, SCRATCH, extract, folds_of, probe_recipe, run, split_corpus
 from torch import nn
 
-from tests.workflow import ROOT, planned, snakemake
 from usfmae.models.checkpoints import save_weights
 from usfmae.models.classifiers import build_classifier
 from usfmae.models.mae import build_encoder
 from usfmae.training.batches import FrameStore, normalise, to_float
 from usfmae.training.features import Features, fingerprint, last_layer, pooled, tokens
 from usfmae.training.processes import TrainingError
+from workflow import ROOT, planned, snakemake
 
 NETWORKS = {
     "vit": lambda: build_classifier(SCRATCH, ENCODER, classes=3, size=16, channels=1),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import Fault, stand_in
 
-from tests.stand_in import Fault, stand_in
 from usfmae.corpus.download import web as web_module
 from usfmae.corpus.download.archives import fetch_release
 from usfmae.corpus.download.catalogues import FileToFetch

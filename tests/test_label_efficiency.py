@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from test_comparison import CLASSES, predictions_of, tables_of
 
-from tests.workflow import ROOT, planned, snakemake
 from usfmae.evaluation.label_efficiency import COLUMNS, label_efficiency
 from usfmae.record import write_json, write_table
+from workflow import ROOT, planned, snakemake
 
 TINY = ROOT / "tests/data/tiny.yaml"
 

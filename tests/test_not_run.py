@@ -11,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from tests.workflow import ROOT, planned, snakemake
 from usfmae.models.mae import MaskedAutoencoder, build_encoder
 from usfmae.settings import Settings, load
 from usfmae.settings.at_hand import study_weights, without_missing
 from usfmae.settings.load import FILES
 from usfmae.settings.pretraining import LeaveOut
+from workflow import ROOT, planned, snakemake
 
 CONFIG = [ROOT / f"config/{name}.yaml" for name in FILES]
 TINY = ROOT / "tests/data/tiny.yaml"

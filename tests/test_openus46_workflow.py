@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from miniatures import archives_by_hand, write_miniature
 
-from tests.miniatures import archives_by_hand, write_miniature
-from tests.workflow import planned, run_snakemake, snakemake
+from workflow import planned, run_snakemake, snakemake
 
 OVERLAY = """
 corpora:

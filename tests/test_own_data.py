@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from tests.workflow import ROOT, snakemake
 from usfmae.corpus.simulation.release import write_release
+from workflow import ROOT, snakemake
 
 #: What a laptop study needs beside the entries of the example: few epochs and no pretraining.
 QUICK: dict[str, Any] = {

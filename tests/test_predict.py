@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
+from exported_study import ExportedStudy, make_study, picture
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
-from tests.exported_study import ExportedStudy, make_study, picture
 from usfmae.cli import main
 from usfmae.corpus.readers import ReadOptions
 from usfmae.deployment.distance import FeatureDistance

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.workflow import ROOT, planned, snakemake
 from usfmae.tracking import sync
+from workflow import ROOT, planned, snakemake
 
 PROTOCOLS = {"probe": "linear_probe", "neighbours": "knn", "attentive": "quick_attentive"}
 STUDY = {

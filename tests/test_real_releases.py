@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from miniatures.archives import members, pack
 from PIL import Image
+from stand_in import serve
 
-from tests.stand_in import serve
 from usfmae.corpus.audit.availability import availability
 from usfmae.corpus.curation.frames import curate
 from usfmae.corpus.download.fetch import fetch

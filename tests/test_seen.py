@@ -12,7 +12,6 @@ import pytest
 import yaml
 from PIL import Image, ImageOps
 
-from tests.workflow import planned, snakemake
 from usfmae.corpus.audit.seen import SEEN_COLUMNS, seen_frames
 from usfmae.corpus.curation.frames import curate
 from usfmae.corpus.simulation.anatomy import draw_subject
@@ -20,6 +19,7 @@ from usfmae.corpus.simulation.scene import draw_frame
 from usfmae.record import write_table
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
+from workflow import planned, snakemake
 
 
 def picture(seed: int) -> Image.Image:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import stand_in
 
-from tests.stand_in import stand_in
 from usfmae.corpus.download import space
 from usfmae.corpus.download.fetch import fetch
 from usfmae.corpus.download.space import space_table, space_text

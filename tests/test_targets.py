@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stand_in import StandIn, stand_in
 
-from tests.stand_in import StandIn, stand_in
-from tests.workflow import ROOT, planned, snakemake
+from workflow import ROOT, planned, snakemake
 
 SCANS = "https://zenodo.org/records/1/files/scans.zip"
 HUGE = "https://zenodo.org/records/2/files/huge.zip"

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.workflow import planned, snakemake
 from usfmae.corpus.releases.layout import sources
 from usfmae.evaluation.official import official_folds
 from usfmae.evaluation.splits import assert_disjoint
 from usfmae.settings import load
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.tasks import OfficialSplit
+from workflow import planned, snakemake
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config"

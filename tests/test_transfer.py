@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+from stand_in import Fault, StandIn, stand_in
 
-from tests.stand_in import Fault, StandIn, stand_in
 from usfmae.corpus.download import web as web_module
 from usfmae.corpus.download.catalogues import FileToFetch
 from usfmae.corpus.download.pins import Expected, Sums

@@ -10,9 +10,8 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
+from stand_in import Fault, stand_in
 
-from tests.stand_in import Fault, stand_in
-from tests.workflow import ROOT, run_snakemake, snakemake
 from usfmae.corpus.download import web as web_module
 from usfmae.corpus.download.pins import gather
 from usfmae.models.checkpoints import load_encoder, load_mae
@@ -24,6 +23,7 @@ from usfmae.settings import Settings, SettingsError, load
 from usfmae.settings.access import Download
 from usfmae.settings.load import FILES
 from usfmae.settings.models import Checkpoint, Encoder, Model
+from workflow import ROOT, run_snakemake, snakemake
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.workflow import ROOT, planned, run_snakemake, snakemake
+from workflow import ROOT, planned, run_snakemake, snakemake
 
 TINY = ROOT / "tests/data/tiny.yaml"
 TASKS = ["kidney", "kidney_binary", "neck", "breast"]

@@ -28,10 +28,10 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from test_tracking import MEAN, runs_in, write_results
 
-from tests.test_tracking import MEAN, runs_in, write_results
-from tests.workflow import ROOT, snakemake
 from usfmae.tracking import sync
+from workflow import ROOT, snakemake
 
 TINY = ROOT / "tests/data/tiny.yaml"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

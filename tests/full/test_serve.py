@@ -13,8 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
-from tests.exported_study import make_study
+from exported_study import make_study
 
 
 def test_an_export_is_served_without_pickle_and_gives_the_runs_probabilities(tmp_path: Path) -> None:

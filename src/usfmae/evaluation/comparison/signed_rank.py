@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from usfmae.evaluation.comparison.result import ALPHA, Comparison, Floats, effect_size, paired_differences
+from usfmae.evaluation.comparison.result import ALPHA, Comparison, effect_size, paired_differences
 
 TEST = "Wilcoxon signed-rank"
 OVER_METRICS = f"{TEST}, folds x metrics"
