@@ -97,7 +97,7 @@ def test_an_unknown_key_is_refused_with_file_key_and_nearest_known_key(load_with
 
 def test_an_unknown_key_like_no_other_is_answered_with_the_known_keys(load_with) -> None:
     message = refused(load_with, "config", "statistics.xyz", 1)
-    assert message == "config.yaml: statistics.xyz: unknown key (known here: resamples, seed)"
+    assert message == "config.yaml: statistics.xyz: unknown key (known here: resamples, rope, seed)"
 
 
 def test_an_unknown_key_in_an_item_of_a_list_is_refused(load_with) -> None:

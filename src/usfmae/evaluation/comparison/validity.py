@@ -23,9 +23,15 @@ FEWEST_SUBJECTS = 20
 FEWEST_SWAPPED = 60
 #: With fewer subjects of the rarest class, intervals of the area under the curve are too narrow.
 FEWEST_OF_CLASS = 40
+#: With two folds no test over folds was simulated.
+FEWEST_FOLDS = 3
 #: With more folds the signed ranks of correlated folds reject too often; with 5 or fewer they cannot reject.
 MOST_FOLDS = 5
 
+_OVER_FOLDS = (
+    *(signed_rank.TEST, signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS),
+    *(resampled.TEST, resampled.BAYESIAN),
+)
 _FRAMES_ALONE = (delong.PLAIN, mcnemar.EXACT)
 _MANY_OF_CLASS = (subjects.BOOTSTRAP, delong.CLUSTERED, delong.PLAIN)
 _KNOWN = {subjects.PERMUTATION, mcnemar.CLUSTERED, *_FRAMES_ALONE, *_MANY_OF_CLASS}
@@ -47,19 +53,17 @@ class Size:
 
 def objection_over_folds(test: Comparison, n_folds: int) -> str:
     """Why a test over so many folds is not valid; empty where it is, and where it was not made."""
-    if test.test in (signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS):
-        reason = "pairs that share frames and models count as independent."
-    elif test.test == signed_rank.TEST:
-        reason = (
-            f"{n_folds} folds that share training frames count as independent."
-            if n_folds > MOST_FOLDS
-            else ""
-        )
-    elif test.test in (resampled.TEST, resampled.BAYESIAN):
-        reason = ""
-    else:
+    if test.test not in _OVER_FOLDS:
         raise ValueError(f"the test {test.test!r} was never simulated, so nothing says whether it is valid")
-    return reason if test.method != "not made" else ""
+    if test.method == "not made":
+        return ""
+    if test.test in (signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS):
+        return "pairs that share frames and models count as independent."
+    if test.test == signed_rank.TEST and n_folds > MOST_FOLDS:
+        return f"{n_folds} folds that share training frames count as independent."
+    if n_folds < FEWEST_FOLDS:
+        return f"{n_folds} folds; it was simulated with {FEWEST_FOLDS} and more."
+    return ""
 
 
 def objection_over_subjects(test: Comparison, size: Size) -> str:
