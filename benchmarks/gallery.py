@@ -39,9 +39,13 @@ PICTURES = {
     "reliability": "figures/*_reliability.png",
     "training": "figures/*_training.png",
     "panels": "explain/*/*/panels.png",
+    "contact_sheet": "explain/*/*/contact_sheet.png",
+    "methods": "figures/*_methods.png",
+    "localisation": "figures/*_localisation.png",
+    "perturbation": "figures/*_perturbation.png",
 }
 #: Mostly grey: 256 colours are enough. Elsewhere fewer colours would mix up the models.
-PHOTOGRAPHS = ("samples", "duplicates", "panels")
+PHOTOGRAPHS = ("samples", "duplicates", "panels", "contact_sheet")
 MADE_UP = ("label_efficiency", "critical_difference")
 MODELS = {name: f"Model {name}, made up" for name in "ABCDE"}
 

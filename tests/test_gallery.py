@@ -25,7 +25,7 @@ def kinds() -> set[str]:
 def test_every_kind_of_figure_has_a_picture_and_a_caption() -> None:
     shown = re.findall(r"^!\[[^]]{5,}\]\(figures/(\w+)\.png\)\n\*\*", PAGE, re.MULTILINE)
     assert sorted(shown) == sorted([*gallery.PICTURES, *gallery.MADE_UP])
-    assert kinds() | {"samples", "duplicates", "panels"} == set(shown)
+    assert kinds() | {"samples", "duplicates", "panels", "contact_sheet"} == set(shown)
     captions = (ROOT / "workflow/report/figure.rst").read_text(encoding="utf-8")
     assert set(re.findall(r'^  "(\w+)": ', captions, re.MULTILINE)) == kinds()
 

@@ -218,7 +218,7 @@ def test_bootstrap_intervals_cover_the_true_accuracy() -> None:
 def test_ten_thousand_bootstraps_of_a_binary_task_take_under_ten_seconds() -> None:
     labels, probabilities, classes = simulated(2, n=2000)
     codes = (labels == classes[1]).astype(int)
-    started = time.perf_counter()
+    started = time.process_time()
     draws = cluster_bootstrap(
         lambda w: np.column_stack(
             list(weighted_metrics(codes, probabilities, probabilities.argmax(axis=1), w, classes).values())
@@ -227,7 +227,7 @@ def test_ten_thousand_bootstraps_of_a_binary_task_take_under_ten_seconds() -> No
         resamples=10_000,
         seed=0,
     )
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert draws.shape == (10_000, 15)
 
 

@@ -12,6 +12,9 @@ FIGURE_KINDS = dict(
     reconstructions="reconstructions",
     embedding="map of the corpus",
     critical_difference="mean ranks over tasks",
+    methods="maps by method",
+    localisation="place of the map against the answer",
+    perturbation="deletion and insertion",
 )
 
 

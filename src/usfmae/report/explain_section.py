@@ -54,7 +54,7 @@ def _one_model(name: str, model: str, products: Products, exhibits: Exhibits) ->
         out = exhibits.figures / f"{name}_{model}_methods"
         figures_explain.maps_by_method(found, out, simulated=simulated)
         caption = f"The same frames by each method.{_not_applicable(faithfulness)}"
-        parts.append(embedded(out, f"Maps of {title}: a row a method, a column a frame.", caption))
+        parts.append(embedded(out, f"Maps of {title}: a row a frame, a column a method.", caption))
     if (folder / "contact_sheet.png").exists():
         caption = "All explained frames: the input, and beside it the map and the outline of the mask."
         alt = f"Contact sheet of {title}: every explained frame with its map."
