@@ -9,6 +9,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from usfmae.explain import faithfulness
 from usfmae.explain.faithfulness import (
     COLUMNS,
     CORRELATION,
@@ -157,6 +158,16 @@ def test_the_interval_resamples_subjects_and_not_frames() -> None:
 
 def test_one_subject_gives_no_interval() -> None:
     assert np.isnan(subject_interval(np.ones(5), np.zeros(5), seed=0)).all()
+
+
+@pytest.fixture(autouse=True)
+def _few_subjects_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "FEWEST_SUBJECTS", 2)
+
+
+def test_a_handful_of_subjects_gets_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "FEWEST_SUBJECTS", 10)
+    assert set(table(np.stack([PERFECT] * 4), ALL_MASKS)["verdict"]) == {"too few subjects"}
 
 
 FRAMES = pd.DataFrame({"subject": ["a", "a", "b", "c"], "probability_of_label": [0.9, 0.6, 0.7, 0.2]})

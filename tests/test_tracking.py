@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tracked_study import (
+    EXPLAINED,
     HOME,
     SETTING,
     artifact,
@@ -74,6 +75,15 @@ def test_runs_lie_in_an_experiment_a_stage_and_task_of_the_model_development_kin
     kinds = {experiment.tags.get("mlflow.experimentKind") for experiment in experiments.values()}
     assert kinds == {"custom_model_development"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_an_explanation_is_in_the_store_with_its_tables_and_figures_but_not_its_frames(results: Path) -> None:
+    sync(results)
+    run = runs_in(open_store(results))["explain/kidney/usfmae"]
+    assert run.data.metrics["deletion"] == 0.2
+    for name in set(EXPLAINED) - {"masks.npy"}:
+        assert artifact(run, name).read_text() == f"content of {name}"
+    assert not artifact(run, "masks.npy").exists()
 
 
 def test_folds_are_children_of_a_run_with_their_mean_under_the_same_names(results: Path) -> None:

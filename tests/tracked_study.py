@@ -13,6 +13,14 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from usfmae import record
 
 HOME = str(Path.home())
+EXPLAINED = (
+    "maps.npz",
+    "masks.npy",
+    "measures.parquet",
+    "curves.csv",
+    "faithfulness.csv",
+    "contact_sheet.png",
+)
 
 
 def write_run(folder: Path, stage: str, metrics: dict[str, float], **wildcards: object) -> None:
@@ -89,6 +97,8 @@ def write_results(root: Path) -> Path:
     record.write_table(results / "statistics/kidney/summary.csv", summary)
     record.write_table(results / "statistics/claims.csv", pd.DataFrame([{"claim": "a"}]))
     write_run(results / "explain/kidney/usfmae", "explain", {"deletion": 0.2}, task="kidney", model="usfmae")
+    for name in EXPLAINED:
+        (results / "explain/kidney/usfmae" / name).write_bytes(f"content of {name}".encode())
     for name in ("report/report.html", "figures/roc.png", "tables/summary.csv", "README.md"):
         (results / name).parent.mkdir(exist_ok=True)
         (results / name).write_text(f"content of {name}")

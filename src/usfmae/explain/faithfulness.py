@@ -36,6 +36,8 @@ MEASURES = {
 }
 #: A randomised model's map is another one where the interval lies inside plus and minus this.
 ALIKE = 0.5
+#: No verdict with fewer: the interval of a bootstrap over a handful of subjects is too narrow.
+FEWEST_SUBJECTS = 10
 COLUMNS = ["method", "measure", "value", "lower", "upper", "n_frames", "n_subjects", "baseline"]
 COLUMNS += ["verdict", "note"]
 GAUSSIAN = "centred_gaussian"
@@ -113,7 +115,8 @@ def faithfulness_table(
     `probability_of_label`, a row a frame in the same order. `value` is the mean over frames, or for
     `RELATION` Spearman's correlation, `lower` and `upper` its 95 % interval over subjects, `baseline` the
     same of the blob. `verdict` says on which side of the blob the interval of the paired difference lies;
-    of the randomised model, on which side of `ALIKE`. It corrects for no number of verdicts.
+    of the randomised model, on which side of `ALIKE`; with fewer than `FEWEST_SUBJECTS` it says nothing. It
+    corrects for no number of verdicts.
     """
     subjects = frames["subject"].to_numpy(dtype=str)
     rows = []
@@ -132,13 +135,12 @@ def faithfulness_table(
     value, lower, upper = _relation(inside[known], label[known], subjects[known], seed)
     verdict = "related" if lower > 0 or upper < 0 else "unclear"
     rows.append([RELATION, value, lower, upper, known, np.nan, verdict])
-    return pd.DataFrame(
-        [
-            [method, *row[:4], row[4].sum(), len(np.unique(subjects[row[4]])), *row[5:], MEASURES[row[0]][1]]
-            for row in rows
-        ],
-        columns=COLUMNS,
-    )
+    table = []
+    for name, value, lower, upper, known, blob, verdict in rows:
+        n = len(np.unique(subjects[known]))
+        told = "too few subjects" if n < FEWEST_SUBJECTS else verdict
+        table.append([method, name, value, lower, upper, known.sum(), n, blob, told, MEASURES[name][1]])
+    return pd.DataFrame(table, columns=COLUMNS)
 
 
 def not_applicable(method: str, why: str) -> pd.DataFrame:
@@ -189,15 +191,11 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _against_blob(lower: float, upper: float) -> str:
-    if np.isnan(lower):
-        return "too few subjects"
     return "better than the blob" if lower > 0 else "worse than the blob" if upper < 0 else "unclear"
 
 
 def _sanity(lower: float, upper: float) -> str:
     """Adebayo et al.: maps of a randomised model must differ."""
-    if np.isnan(lower):
-        return "too few subjects"
     if lower > -ALIKE and upper < ALIKE:
         return "passed: the maps differ"
     return "failed: the maps are alike" if lower > ALIKE or upper < -ALIKE else "unclear"

@@ -139,7 +139,8 @@ class Explained:
             maps[method] = found
             measures.append(self._by_frame(method, ours))
             drawn.append(_mean_curves(method, curves))
-        return maps, pd.concat(tables), pd.concat(measures), pd.concat(drawn)
+        table = pd.concat(tables).astype({"n_frames": "Int64", "n_subjects": "Int64"})
+        return maps, table, pd.concat(measures), pd.concat(drawn)
 
     def _maps(self, method: str, network: nn.Module) -> np.ndarray:
         return maps_by(

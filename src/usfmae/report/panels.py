@@ -118,7 +118,7 @@ def contact_sheet(found: Maps, title: str) -> Figure:
         colour = WARNING if frame["outcome"] == "wrong" else INK
         words = f"{frame['cell']}: {class_name(frame['label'])}, p {frame['score']:.2f}"
         if frame["cell"] == "wrong":
-            words = f"{class_name(frame['label'])}, taken for {class_name(frame['predicted'])}"
+            words = f"{class_name(frame['label'])},\ntaken for {class_name(frame['predicted'])}"
         axes.set_title(words, loc="left", weight="normal", fontsize=6, color=colour, pad=2)
     scale_bar(figure, grid, f"{method_name(found.first)}, {STRETCHED}")
     return figure
