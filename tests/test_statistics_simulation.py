@@ -133,7 +133,7 @@ def test_the_speed_of_the_bootstrap_is_only_shown_where_scikit_learn_agrees(
 ) -> None:
     sizes = {"n_models": 1, "frames": 60, "subjects": 20}
     row = bootstrap_speed.compare(3, 20, 3, **sizes)
-    assert row[0] == "3 classes, 28 metrics"
+    assert row[0] == "3 classes, 29 metrics"
     monkeypatch.setattr(bootstrap_speed, "one_by_one", lambda *_: np.zeros((3, 6)))
     with pytest.raises(AssertionError):
         bootstrap_speed.compare(2, 20, 3, **sizes)

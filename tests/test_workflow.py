@@ -148,7 +148,7 @@ def test_every_rule_leaves_a_log_and_a_benchmark(study: Path) -> None:
         path.relative_to(study / "logs").with_suffix("") for path in (study / "logs").rglob("*.tsv")
     }
     assert logs == benchmarks
-    assert len(logs) == 5 + 5 + 1 + 2 + 4 + 16 + 4 + 8 + 1 + 1
+    assert len(logs) == 5 + 5 + 1 + 2 + 4 + 16 + 4 + 2 + 8 + 1 + 1  # 2 of statistics: ranks, claims
 
 
 def test_snakemakes_own_report_holds_the_figures_with_captions_and_needs_no_network(study: Path) -> None:
