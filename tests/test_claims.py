@@ -255,6 +255,16 @@ def test_a_gain_is_read_in_points_and_relative(results: Path) -> None:
     assert settled(results, GAIN | {"published": 20, "unit": "percent"})["verdict"] == DIFFERS
 
 
+@pytest.mark.parametrize("unit", ["percent", "percent or points"])
+def test_a_gain_does_not_agree_where_our_model_may_be_worse(unit: str, results: Path) -> None:
+    rows = [
+        summary_row(model, 0.9, 0.03, estimate="mean of folds") for model in ("usfmae", "imagenet")
+    ]
+    write_task(results, rows, [difference_row("usfmae", "imagenet", -0.02, 0.04)])
+    row = settled(results, GAIN | {"published": 1.87, "rounding": 0.01, "unit": unit})
+    assert row["verdict"] == NOT_TOLD_APART and "0 as well" in row["reason"]
+
+
 @pytest.mark.parametrize(
     ("pair", "difference", "said"),
     [

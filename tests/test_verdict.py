@@ -15,6 +15,7 @@ from usfmae.evaluation.verdict import (
     Verdict,
     of_closeness,
     of_count,
+    of_difference,
     of_figure,
     of_gain,
     of_maps,
@@ -53,6 +54,26 @@ def test_a_gain_is_decided_only_where_points_and_relative_say_the_same() -> None
     assert only_points.verdict == only_relative.verdict == NOT_TESTED
     assert "in points it agrees, relative it differs" in only_points.reason
     assert "in points it differs, relative it agrees" in only_relative.reason
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        (Value(0.03, 0.01, 0.05), AGREES),
+        (Value(-0.02, -0.06, 0.02), NOT_TOLD_APART),  # our model is worse, and the interval holds 1.87 %
+        (Value(0.01, -0.01, 0.03), NOT_TOLD_APART),
+        (Value(0.10, 0.08, 0.12), DIFFERS),
+        (Value(-0.05, -0.09, -0.01), DIFFERS),
+    ],
+)
+def test_a_difference_agrees_only_where_its_interval_holds_it_and_not_zero(ours: Value, said: str) -> None:
+    assert of_difference(0.0187, 0.0001, ours, 0.2).verdict == said
+    assert of_gain(0.0187, 0.0001, ours, 0.99, 0.2).verdict == said
+
+
+def test_a_worse_model_never_agrees_with_a_small_gain_however_it_was_rounded() -> None:
+    said = of_difference(0.01, 0.04, Value(-0.02, -0.03, -0.005), 0.2)
+    assert (said.verdict, said.reason) == (DIFFERS, "the interval lies below 0: our model is worse")
 
 
 def test_an_order_holds_only_where_every_difference_lies_above_zero() -> None:

@@ -183,7 +183,7 @@ def _gain(
     if claim.unit == "percent or points":
         said = verdict.of_gain(*printed, ours.value, base.value.value, _widest(answers))
     else:
-        said = verdict.of_figure(*printed, ours.value, _widest(answers))
+        said = verdict.of_difference(*printed, ours.value, _widest(answers))
     return Finding(said, ours, model, other)
 
 

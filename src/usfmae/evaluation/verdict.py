@@ -22,11 +22,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Value:
-    """A value of ours with its 95 % interval, all in 0 to 1, or a difference of two, in −1 to 1."""
+    """A value of ours with its 95 % interval, all in 0 to 1, or a difference of two, in −1 to 1.
+
+    `p` and `p_holm` are those of the test of a difference; NaN where there is none.
+    """
 
     value: float
     lower: float
     upper: float
+    p: float = math.nan
+    p_holm: float = math.nan
 
 
 def of_figure(published: float, rounding: float, ours: Value, widest: float) -> Verdict:
@@ -39,6 +44,19 @@ def of_figure(published: float, rounding: float, ours: Value, widest: float) -> 
     return Verdict(DIFFERS, f"the published value lies {side} the interval")
 
 
+def of_difference(published: float, rounding: float, ours: Value, widest: float) -> Verdict:
+    """Whether the interval holds the published difference, which is above 0, and not 0 as well.
+
+    An interval that holds both tells neither from the other. One below 0 differs, however it is rounded.
+    """
+    held = of_figure(published, rounding, ours, widest)
+    if held.verdict != AGREES or ours.lower > 0:
+        return held
+    if ours.upper < 0:
+        return Verdict(DIFFERS, "the interval lies below 0: our model is worse")
+    return Verdict(NOT_TOLD_APART, "the interval holds the published value, and 0 as well")
+
+
 def of_gain(published: float, rounding: float, ours: Value, baseline: float, widest: float) -> Verdict:
     """Whether the interval holds a published gain of which it is not told if it is in points or relative.
 
@@ -47,9 +65,9 @@ def of_gain(published: float, rounding: float, ours: Value, baseline: float, wid
     """
     if unusable := _without_answer(ours, widest):
         return unusable
-    points = of_figure(published, rounding, ours, math.inf)
+    points = of_difference(published, rounding, ours, math.inf)
     scaled = Value(*(bound / baseline for bound in (ours.value, ours.lower, ours.upper)))
-    relative = of_figure(published, rounding, scaled, math.inf)
+    relative = of_difference(published, rounding, scaled, math.inf)
     if points.verdict == relative.verdict:
         return Verdict(points.verdict, f"read in points and relative: {points.reason}")
     return Verdict(
