@@ -65,10 +65,6 @@ NULLS = {
     "a": (SUBJECTS, [(SUBJECTS[1], {"AUC +0.03": 0.03, "AUC +0.06": 0.06})]),
     "b": (TRAINING, [(TRAINING[1], {"signal +50 %": 0.5, "signal +100 %": 1.0})]),
 }
-Scenario = NewSubjects | NewTrainingSets
-#: Scenarios and true differences: of the areas under the curve; of the signal in learner a's own features.
-POWERED_SUBJECTS = [(SUBJECTS[1], {"AUC +0.03": 0.03, "AUC +0.06": 0.06})]
-POWERED_TRAINING = [(TRAINING[1], {"signal +50 %": 0.5, "signal +100 %": 1.0})]
 
 
 def rejects(test: Comparison) -> bool:

@@ -27,7 +27,6 @@ def by_device(predictions: pd.DataFrame, task: Task) -> pd.DataFrame:
         devices,
         classes=list(task.classes),
         positive=task.positive,
-        primary=task.metric,
         resamples=100,
         seed=0,
     )

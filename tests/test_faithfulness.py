@@ -13,6 +13,7 @@ from usfmae.explain import faithfulness
 from usfmae.explain.faithfulness import (
     COLUMNS,
     CORRELATION,
+    FEWEST_SUBJECTS,
     MEASURES,
     RELATION,
     faithfulness_table,
@@ -152,8 +153,21 @@ def test_the_interval_resamples_subjects_and_not_frames() -> None:
     values = np.repeat(np.arange(10) % 2, 20).astype(float)  # ten subjects of 20 equal frames
     clustered = subject_interval(values, np.repeat(np.arange(10), 20), seed=0)
     independent = subject_interval(values, np.arange(200), seed=0)
-    assert clustered == (0.2, 0.8)  # 2.5 % and 97.5 % of binomial(10, 0.5) / 10
+    assert clustered == (0.1, 0.9)  # 0.9 % and 99.1 % of binomial(10, 0.5) / 10: expanded for ten subjects
     assert clustered[1] - clustered[0] > 3 * (independent[1] - independent[0])
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_where_a_verdict_is_given_the_interval_misses_the_truth_in_one_study_of_twenty(skewed: bool) -> None:
+    """The mean of as many subjects as a verdict asks for, from a normal and from a skewed distribution."""
+    rng, studies = np.random.default_rng(0), 400
+    shape = (studies, FEWEST_SUBJECTS)
+    values = rng.exponential(size=shape) - 1 if skewed else rng.normal(size=shape)
+    missed = 0
+    for number, study in enumerate(values):
+        lower, upper = subject_interval(study, np.arange(len(study)), seed=number)
+        missed += not lower <= 0 <= upper
+    assert missed / studies <= 0.065 + 1.64 * np.sqrt(0.05 * 0.95 / studies)
 
 
 def test_one_subject_gives_no_interval() -> None:

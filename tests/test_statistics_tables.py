@@ -9,7 +9,10 @@ from test_comparison import CLASSES, predictions_of, tables_of
 
 from usfmae.evaluation import metrics
 from usfmae.evaluation.comparison.pairs import COMPARISON_COLUMNS
+from usfmae.evaluation.comparison.resampled import corrected_interval, corrected_t
 from usfmae.evaluation.comparison.result import not_compared
+from usfmae.evaluation.comparison.subjects import bootstrap_difference
+from usfmae.evaluation.comparison.validity import not_simulated
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
 from usfmae.evaluation.tables import of_subjects
@@ -88,7 +91,7 @@ def test_a_missing_reference_leaves_a_reason_for_each_model() -> None:
     comparisons = tables["comparisons"].query("family == 'reference'")
     assert comparisons["model_b"].tolist() == ["resnet18", "vit"] and comparisons["p"].isna().all()
     assert (comparisons["note"] == f"The reference usfmae was {NOT_RUN}.").all()
-    assert list(comparisons.columns) == COMPARISON_COLUMNS and not comparisons["valid"].any()
+    assert list(comparisons.columns) == COMPARISON_COLUMNS and set(comparisons["valid"]) == {"not made"}
     others = tables["comparisons"].query("family == 'other pairs'")
     assert set(others["model_a"]) == {"resnet18"} and others["p"].notna().any()
     assert set(tables["summary"]["role"]) == {"test"}
@@ -114,13 +117,36 @@ def test_subjects_are_compared_by_the_same_tests_and_there_plain_ones_may_be_val
     assert list(frames.index) == list(subjects.index) and list(frames.columns) == list(subjects.columns)
     name = "McNemar, exact, frames as independent, pooled"
     assert (frames.at[name, "n_pairs"], subjects.at[name, "n_pairs"]) == (96, 32)
-    assert subjects.at[name, "valid"] and not frames.at[name, "valid"]
+    assert (subjects.at[name, "valid"], frames.at[name, "valid"]) == ("yes", "no")
     assert frames.at[name, "note"].startswith("Not valid: 96 frames of 32 subjects")
     small = "subject-cluster bootstrap, pooled"  # 16 subjects of either class
-    assert not frames.at[small, "valid"] and "16 subjects with the rarest class" in frames.at[small, "note"]
+    assert frames.at[small, "valid"] == "no"
+    assert "16 subjects with the rarest class" in frames.at[small, "note"]
     over_folds = frames.loc[["Wilcoxon signed-rank", "corrected resampled t", "Bayesian correlated t"]]
-    assert over_folds["valid"].all() and (over_folds["n_pairs"] == 4).all()
-    assert not frames.loc["Wilcoxon signed-rank, folds x metrics", "valid"]
+    assert set(over_folds["valid"]) == {"yes"} and (over_folds["n_pairs"] == 4).all()
+    assert frames.at["Wilcoxon signed-rank, folds x metrics", "valid"] == "no"
+
+
+def test_a_metric_or_a_number_of_classes_that_was_not_simulated_is_called_so() -> None:
+    comparisons = tables_of(predictions_of({"usfmae": 2.0, "resnet18": 0.5}, CLASSES))["comparisons"]
+    each = comparisons[comparisons["test"] == "subject-cluster bootstrap of each metric, pooled"]
+    f1 = each.set_index("metric").loc["f1_macro"]
+    assert f1["valid"] in ("no", "not simulated") and np.isfinite(f1["lower"])
+    assert not_simulated("f1_macro", 2).endswith("were simulated, not of f1_macro.")
+    assert not_simulated("auc", 8).startswith("8 classes") and not_simulated("auc", 2) == ""
+    assert not_simulated("auc", 2, models_a_frame=5).startswith("5 models judge each frame")
+
+
+def test_folds_that_are_all_alike_give_no_interval_and_no_valid_test() -> None:
+    found = corrected_t([0.9, 0.9, 0.9], [0.8, 0.8, 0.8], n_train=80, n_test=20)
+    assert found.difference == pytest.approx(0.1)
+    assert np.isnan([found.p, found.lower, found.upper]).all()
+    assert np.isnan(corrected_interval([1.0, 1.0, 1.0], 80, 20)[2])
+
+
+def test_one_subject_or_no_usable_resample_makes_no_bootstrap_and_stops_nothing() -> None:
+    assert bootstrap_difference(0.1, np.ones(10), 1).method == "not made"
+    assert bootstrap_difference(0.1, np.full(10, np.nan), 30).method == "not made"
 
 
 def test_folds_times_metrics_and_seeds_are_counted_as_the_papers_may_have_done() -> None:

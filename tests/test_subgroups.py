@@ -18,7 +18,7 @@ COLUMNS = ["probability_benign", "probability_malignant"]
 
 
 def table_of(predictions: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    wanted = {"positive": "malignant", "primary": "auc", "resamples": 200, "seed": 0}
+    wanted = {"positive": "malignant", "resamples": 200, "seed": 0}
     return subgroup_table(predictions, groups, classes=CLASSES, **wanted)  # type: ignore[arg-type]
 
 

@@ -27,7 +27,6 @@ with logged(snakemake.log[0]):
         pd.concat(groups),
         classes=list(task.classes),
         positive=task.positive,
-        primary=task.metric,
         resamples=settings.statistics.resamples,
         seed=settings.statistics.seed,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +35,16 @@ def cluster_bootstrap(
         times = np.bincount(drawn.ravel(), minlength=size * len(names)).reshape(size, len(names))
         draws.append(statistic(times.astype(np.float64)[:, rows]))
     return np.concatenate(draws)
+
+
+def expanded(n_subjects: int, level: float = LEVEL) -> float:
+    """The level whose percentiles are to be taken of resamples of so many subjects (two or more).
+
+    Hesterberg (2015, Am. Stat. 69:371, section 3.2): as for a mean, resampling n subjects underrates the
+    variance by (n - 1) / n, and Student's t has wider tails than the normal distribution.
+    """
+    reach = stats.t.ppf((1 + level) / 2, n_subjects - 1) * np.sqrt(n_subjects / (n_subjects - 1))
+    return float(1 - 2 * stats.norm.sf(reach))
 
 
 def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -19,7 +19,6 @@ def subgroup_table(
     *,
     classes: list[str],
     positive: str | None,
-    primary: str,
     resamples: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -37,15 +36,13 @@ def subgroup_table(
             continue
         named = groups.reindex(estimate.frame_ids).fillna(NOT_TOLD).to_numpy(str)  # (N,)
         for name in np.unique(named):
-            tables.append(_of_group(estimate, named == name, primary, resamples, seed).assign(subgroup=name))
+            tables.append(_of_group(estimate, named == name, resamples, seed).assign(subgroup=name))
     first = ["model", "role", "estimate", "subgroup", "metric", "value", "lower", "upper"]
     table = pd.concat(tables, ignore_index=True)
     return table[[*first, "n_frames", "n_subjects", *(f"frames_{name}" for name in classes), "note"]]
 
 
-def _of_group(
-    estimate: Estimate, inside: np.ndarray, primary: str, resamples: int, seed: int
-) -> pd.DataFrame:
+def _of_group(estimate: Estimate, inside: np.ndarray, resamples: int, seed: int) -> pd.DataFrame:
     """The metrics of the frames `inside (N,)`, with intervals over their own subjects."""
     part = replace(
         estimate,
@@ -55,7 +52,7 @@ def _of_group(
         probabilities=estimate.probabilities[:, inside],
         predicted=estimate.predicted[:, inside],
     )
-    table, _ = summarise_frames(part, primary, resamples, seed)
+    table, _ = summarise_frames(part, resamples, seed)
     counts = np.bincount(part.labels, minlength=len(part.classes))
     absent = [name for name, count in zip(part.classes, counts, strict=True) if count == 0]
     note = f"no frame of class {', '.join(absent)}: the metrics need each class" if absent else ""

@@ -15,7 +15,7 @@ from usfmae.evaluation.estimates import ROC_GRID, Estimate, estimates, probabili
 from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
 
 Floats = NDArray[np.float64]
-Draws = dict[tuple[str, str, str], Floats]  # model, role, estimate → resampled primary metric (B,)
+Draws = dict[tuple[str, str, str], dict[str, Floats]]  # model, role, estimate → metric → resamples (B,)
 
 SUMMARY_COLUMNS = [
     *("model", "role", "estimate", "metric", "value", "lower", "upper", "sd"),
@@ -72,7 +72,7 @@ def summarise(
     draws: Draws = {}
     found = list(estimates(runs, classes, positive))
     for estimate in found:
-        table, drawn = summarise_frames(estimate, primary, resamples, seed)
+        table, drawn = summarise_frames(estimate, resamples, seed)
         tables.append(table.assign(n_folds=runs["fold"].nunique()))
         draws[estimate.model, estimate.role, estimate.name] = drawn
     summary = pd.concat(tables, ignore_index=True).assign(n_seeds=runs["seed"].nunique())
@@ -118,15 +118,14 @@ def summarise_folds(fold_metrics: pd.DataFrame, n_train: float, n_test: float) -
         )
     table = pd.DataFrame(rows, columns=SUMMARY_COLUMNS[:9])
     several = "95 %, corrected resampled t (Nadeau and Bengio 2003)"
+    alike = np.where(table["lower"].isna(), "none: the folds have no spread", several)
     return table.assign(
-        interval=np.where(table["n_folds"] > 1, several, "none: one fold has no spread between folds")
+        interval=np.where(table["n_folds"] > 1, alike, "none: one fold has no spread between folds")
     )
 
 
-def summarise_frames(
-    estimate: Estimate, primary: str, resamples: int, seed: int
-) -> tuple[pd.DataFrame, Floats]:
-    """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of the primary metric."""
+def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.DataFrame, dict[str, Floats]]:
+    """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of each."""
     draws = cluster_bootstrap(
         lambda weights: np.column_stack(list(estimate.metrics(weights).values())),
         estimate.subjects,
@@ -145,7 +144,7 @@ def summarise_frames(
         n_subjects=len(np.unique(estimate.subjects)),
         interval=f"95 %, percentiles of {resamples} resamples of the subjects",
     )
-    return table, draws[:, values.index.get_loc(primary)]
+    return table, dict(zip(values.index, draws.T, strict=True))
 
 
 def roc_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def shortcuts(
     tables = []
     for shown, judged in {"whole frame": [decided], **changed}.items():
         (estimate,) = estimates(pd.concat(judged), classes, task.positive)
-        table, _ = summarise_frames(estimate, task.metric, resamples, seed)
+        table, _ = summarise_frames(estimate, resamples, seed)
         tables.append(table.assign(shown=shown, note=""))
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 

@@ -27,7 +27,8 @@ def paired_differences(
     rows: pd.DataFrame, metric: str, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
     """Forest plot of `forest_rows` (at least one): a block a test and role, a row a model, with the
-    difference, its 95 % interval and Holm's p. `metric` is its name in words."""
+    difference, its 95 % interval, Holm's p and the number of folds or subjects; hollow where `valid` is not
+    `yes`. `metric` is its name in words."""
     blocks = list(dict.fromkeys(zip(rows["role"], rows["test"], strict=True)))
     lines = len(rows) + 1.3 * len(blocks)
     figure = new_figure("page", 0.55 + 0.17 * lines)
@@ -44,16 +45,17 @@ def paired_differences(
             y -= 1
             bounds = [[row.difference - row.lower], [row.upper - row.difference]]
             axes.errorbar(
-                row.difference, y, xerr=bounds, fmt="s", color=shade, capsize=2, markersize=3.5, linewidth=1
-            )
+                row.difference, y, xerr=bounds, fmt="s", color=shade, capsize=2, markersize=3.5, linewidth=1,
+                markerfacecolor=shade if row.valid == "yes" else "white",
+            )  # fmt: skip
             names.append(f"minus {titles[row.model_b]}")
             heights.append(y)
             values = [number(v, 3, sign=True) for v in (row.difference, row.lower, row.upper)]
-            words = f"{values[0]} ({values[1]} to {values[2]})  p {p_value(row.p_holm)}"
+            words = f"{values[0]} ({values[1]} to {values[2]})  p {p_value(row.p_holm)}  n {row.n_pairs}"
             axes.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
         y -= 1.3
     axes.set_yticks(heights, names, color=INK)
-    head = "difference (95 % interval)  Holm's p"
+    head = "difference (95 % interval)  Holm's p  n"
     axes.annotate(head, (1.01, 0), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
     reference = titles[rows["model_a"].iloc[0]]
     axes.set(ylim=(y + 0.7, 0.8), xlabel=f"{metric}: {reference} minus the other model")

@@ -94,7 +94,7 @@ def comparisons_table(comparisons: pd.DataFrame, titles: dict[str, str]) -> pd.D
                 "p": p_value(row["p"]),
                 "Smallest p": smallest_p(row["smallest_p"]),
                 "p (Holm)": p_value(row["p_holm"]),
-                "Valid": "–" if row["method"] == "not made" else "yes" if row["valid"] else "no",
+                "Valid": "–" if row["valid"] == "not made" else row["valid"],
             }
             for _, row in comparisons.iterrows()
         ]

@@ -11,7 +11,12 @@ import pandas as pd
 
 from usfmae.evaluation.comparison import delong, mcnemar, resampled, signed_rank, subjects
 from usfmae.evaluation.comparison.result import ALPHA, Comparison, holm, not_compared
-from usfmae.evaluation.comparison.validity import Size, objection_over_folds, objection_over_subjects
+from usfmae.evaluation.comparison.validity import (
+    Size,
+    not_simulated,
+    objection_over_folds,
+    objection_over_subjects,
+)
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import Summary
 
@@ -29,12 +34,20 @@ COMPARISON_COLUMNS = [
 
 @dataclass(frozen=True)
 class Found:
-    """A test's result, on which part and in which metric; `against` says why it is not valid, if so."""
+    """A test's result, on which part and in which metric; `against` says why it is not valid, if so, and
+    `unknown` why nothing is known of that."""
 
     role: str
     metric: str
     result: Comparison
     against: str = ""
+    unknown: str = ""
+
+    @property
+    def valid(self) -> str:
+        if self.result.method == "not made":
+            return "not made"
+        return "no" if self.against else "not simulated" if self.unknown else "yes"
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,12 @@ class Comparer:
         tests = [signed_rank.wilcoxon(one, other), resampled.corrected_t(one, other, **sizes)]
         tests.append(resampled.bayesian_t(one, other, **sizes, rope=self.rope))
         tests.append(self._over_seeds(primary[a], primary[b]))
+        unknown = not_simulated(self.primary, len(self.measured.estimates[0].classes))
         for test in tests:
-            yield Found("test", self.primary, test, objection_over_folds(test, len(folds)))
+            against = objection_over_folds(test, len(folds))
+            if test.test == resampled.TEST and np.isnan(test.p):
+                against = test.note
+            yield Found("test", self.primary, test, against, unknown)
         metrics = [name for name in signed_rank.PAPER_METRICS if name in table.index.unique("metric")]
         values = table.loc[metrics].groupby(["metric", "fold"]).mean()
         over_metrics = signed_rank.wilcoxon(
@@ -96,7 +113,7 @@ class Comparer:
         one, other = (self.measured.estimate(model, role, estimate) for model in (a, b))
         size = Size.of(one)
         difference = self.measured.value(one, self.primary) - self.measured.value(other, self.primary)
-        draws = self.measured.draws[a, role, estimate] - self.measured.draws[b, role, estimate]
+        draws = self._draws(a, b, role, estimate, self.primary)
         swaps = {"resamples": self.resamples, "seed": self.seed}
         found = [
             (self.primary, subjects.bootstrap_difference(difference, draws, size.subjects)),
@@ -108,7 +125,31 @@ class Comparer:
             found += [("auc", delong.delong(one, other, clustered=each)) for each in (True, False)]
         for metric, test in found:
             against = objection_over_subjects(test, size)
-            yield Found(role, metric, replace(test, test=f"{test.test}, {estimate}"), against)
+            unknown = not_simulated(metric, len(one.classes), len(one.probabilities))
+            yield Found(role, metric, replace(test, test=f"{test.test}, {estimate}"), against, unknown)
+
+    def _draws(self, a: str, b: str, role: str, estimate: str, metric: str) -> np.ndarray:
+        """The resampled difference `(B,)`: both models have the same resamples."""
+        of_a, of_b = (self.measured.draws[model, role, estimate][metric] for model in (a, b))
+        return np.asarray(of_a - of_b)
+
+    def every_metric(self, a: str, b: str) -> Iterator[Found]:
+        """The cluster bootstrap in each metric but the primary one, which `pair` has."""
+        for role, estimate in ESTIMATES.items():
+            if (a, role, estimate) not in self.measured.draws:
+                continue
+            one, other = (self.measured.estimate(model, role, estimate) for model in (a, b))
+            size = Size.of(one)
+            for metric in self.measured.draws[a, role, estimate]:
+                if metric == self.primary:
+                    continue
+                difference = self.measured.value(one, metric) - self.measured.value(other, metric)
+                draws = self._draws(a, b, role, estimate, metric)
+                test = subjects.bootstrap_difference(difference, draws, size.subjects)
+                against = objection_over_subjects(test, size)
+                unknown = not_simulated(metric, len(one.classes), len(one.probabilities))
+                named = replace(test, test=f"{subjects.BOOTSTRAP} of each metric, {estimate}")
+                yield Found(role, metric, named, against, unknown)
 
 
 def compare(comparer: Comparer, reference: str, missing: Sequence[str] = ()) -> pd.DataFrame:
@@ -128,6 +169,7 @@ def compare(comparer: Comparer, reference: str, missing: Sequence[str] = ()) -> 
     for model in others:
         if reference in models:
             found += [(reference, model, each) for each in comparer.pair(reference, model)]
+            found += [(reference, model, each) for each in comparer.every_metric(reference, model)]
         else:
             not_run(model, f"reference {reference}")
     for model in missing:
@@ -146,9 +188,9 @@ _ROW = ["model_a", "model_b", "role", "metric", *(field.name for field in fields
 
 def _row(a: str, b: str, found: Found) -> dict[str, object]:
     values = {"model_a": a, "model_b": b, "role": found.role, "metric": found.metric, **asdict(found.result)}
-    notes = [f"Not valid: {found.against}" if found.against else "", found.result.note]
-    made = found.result.method != "not made"
-    return values | {"valid": made and not found.against, "note": " ".join(filter(None, notes))}
+    before = {"no": f"Not valid: {found.against}", "not simulated": f"Not simulated: {found.unknown}"}
+    notes = [before.get(found.valid, ""), "" if found.against == found.result.note else found.result.note]
+    return values | {"valid": found.valid, "note": " ".join(filter(None, notes))}
 
 
 def _with_holm(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,11 +31,14 @@ def corrected_interval(values: ArrayLike, n_train: float, n_test: float) -> tupl
 
     Nadeau and Bengio (2003, Machine Learning 52:239): the variance of the mean is
     (1/J + n_test/n_train) · s², because the folds share training frames; Student's t with J - 1 degrees.
+    Folds that are all alike give no interval: that would be certainty from few values.
     """
     folds = np.asarray(values, dtype=np.float64)
     if len(folds) < 2:
         return float(folds.mean()), np.nan, np.nan
     error = float(np.sqrt((1 / len(folds) + n_test / n_train) * folds.var(ddof=1)))
+    if error < NO_SPREAD:
+        return float(folds.mean()), 0.0, np.nan
     return float(folds.mean()), error, float(stats.t.ppf((1 + LEVEL) / 2, len(folds) - 1) * error)
 
 

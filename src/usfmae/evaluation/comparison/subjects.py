@@ -9,7 +9,7 @@ from scipy import stats
 from usfmae.evaluation import metrics
 from usfmae.evaluation.comparison.result import NEW_SUBJECTS, Comparison, Floats, detectable, not_compared
 from usfmae.evaluation.estimates import Estimate
-from usfmae.evaluation.intervals import LEVEL, percentile_interval
+from usfmae.evaluation.intervals import expanded, percentile_interval
 
 BOOTSTRAP = "subject-cluster bootstrap"
 PERMUTATION = "permutation by subject"
@@ -20,16 +20,16 @@ def bootstrap_difference(difference: float, draws: Floats, n_subjects: int) -> C
     """The paired difference of two trained models on the same frames, from its bootstrap `draws (B,)`.
 
     p is twice the smaller share of resamples on one side of zero, counting the observed sample as one more.
-    Interval and p are then expanded for few subjects (Hesterberg 2015, Am. Stat. 69:371, section 3.2): as for
-    a mean, resampling n subjects underrates the variance by (n - 1) / n, and Student's t has wider tails than
-    the normal distribution.
+    Interval and p are then `expanded` for few subjects.
     """
     usable = draws[np.isfinite(draws)]
-    reach = stats.t.ppf((1 + LEVEL) / 2, n_subjects - 1) * np.sqrt(n_subjects / (n_subjects - 1))
-    lower, upper = percentile_interval(usable[:, None], 1 - 2 * float(stats.norm.sf(reach)))
+    if n_subjects < 2 or len(usable) < 2:
+        reason = "One subject cannot be resampled." if n_subjects < 2 else "No resample holds all classes."
+        return not_compared(BOOTSTRAP, reason, [difference], [0.0])
+    lower, upper = percentile_interval(usable[:, None], expanded(n_subjects))
     beyond = min((usable <= 0).sum(), (usable >= 0).sum())
 
-    def expanded(p: float) -> float:
+    def corrected(p: float) -> float:
         z = stats.norm.isf(p / 2) * np.sqrt((n_subjects - 1) / n_subjects)
         return float(2 * stats.t.sf(z, n_subjects - 1))
 
@@ -42,11 +42,11 @@ def bootstrap_difference(difference: float, draws: Floats, n_subjects: int) -> C
         lower=float(lower[0]),
         upper=float(upper[0]),
         statistic=np.nan,
-        p=expanded(min(1.0, 2 * (1 + float(beyond)) / (1 + len(usable)))),
-        smallest_p=expanded(2 / (1 + len(usable))),
+        p=corrected(min(1.0, 2 * (1 + float(beyond)) / (1 + len(usable)))),
+        smallest_p=corrected(2 / (1 + len(usable))),
         method=f"expanded percentile, {len(usable)} resamples of {n_subjects} subjects",
         note="Says nothing about training the models again.",
-        detectable=detectable(float(usable.std(ddof=1))) if len(usable) > 1 else np.nan,
+        detectable=detectable(float(usable.std(ddof=1))),
     )
 
 

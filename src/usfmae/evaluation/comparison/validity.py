@@ -32,6 +32,9 @@ _OVER_FOLDS = (
     *(signed_rank.TEST, signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS),
     *(resampled.TEST, resampled.BAYESIAN),
 )
+#: What the simulated studies measured: two classes, and these metrics.
+SIMULATED_METRICS = ("auc", "accuracy")
+
 _FRAMES_ALONE = (delong.PLAIN, mcnemar.EXACT)
 _MANY_OF_CLASS = (subjects.BOOTSTRAP, delong.CLUSTERED, delong.PLAIN)
 _KNOWN = {subjects.PERMUTATION, mcnemar.CLUSTERED, *_FRAMES_ALONE, *_MANY_OF_CLASS}
@@ -49,6 +52,20 @@ class Size:
     def of(cls, estimate: Estimate) -> Size:
         held = [len(np.unique(estimate.subjects[estimate.labels == c])) for c in range(len(estimate.classes))]
         return cls(len(estimate.labels), len(np.unique(estimate.subjects)), min(held))
+
+
+def not_simulated(metric: str, n_classes: int, models_a_frame: int = 1) -> str:
+    """Why the simulation says nothing of such data, so that a test is neither valid nor refused; else empty.
+
+    `models_a_frame`: fold models that judge the same frame, more than one on a hold-out.
+    """
+    if n_classes > 2:
+        return f"{n_classes} classes; studies of two were simulated."
+    if metric not in SIMULATED_METRICS:
+        return f"studies of {' and '.join(SIMULATED_METRICS)} were simulated, not of {metric}."
+    if models_a_frame > 1:
+        return f"{models_a_frame} models judge each frame; studies of one were simulated."
+    return ""
 
 
 def objection_over_folds(test: Comparison, n_folds: int) -> str:
