@@ -13,8 +13,9 @@ from fake_results import fill, write
 from fake_study import study
 
 from usfmae.record import write_json, write_table
+from usfmae.report.checklists.checks import chosen_on
 from usfmae.report.checklists.evidence import level
-from usfmae.report.checklists.results import chosen_on, external, external_sources, sentences
+from usfmae.report.checklists.results import external, external_sources, sentences
 from usfmae.report.checklists.table import NAMES, NOT_STATED, checklist, checklist_table, shows
 from usfmae.report.products import Products
 from usfmae.settings import Settings, settings_from
@@ -37,6 +38,19 @@ def table_of(root: Path, name: str, settings: Settings | None = None) -> pd.Data
 def declared_study(**declared: Any) -> Settings:
     merged = study().model_dump(mode="json", exclude_none=True)
     merged["study"]["declared"] = declared
+    return settings_from(merged, [])
+
+
+def changed_study(**study_keys: Any) -> Settings:
+    merged = study().model_dump(mode="json", exclude_none=True)
+    merged["study"] |= study_keys
+    return settings_from(merged, [])
+
+
+def by_column(name: str) -> Settings:
+    """The study, with the kidneys' subgroup in a column of another name."""
+    merged = study().model_dump(mode="json", exclude_none=True)
+    merged["tasks"]["kidney"]["subgroup"] = name
     return settings_from(merged, [])
 
 
@@ -170,10 +184,19 @@ def test_a_study_of_one_source_has_no_external_test(root: Path) -> None:
 # 5. How the model was chosen
 
 
-def test_the_reads_of_the_test_part_are_counted(root: Path) -> None:
+def test_the_reads_of_the_test_part_are_counted_and_so_are_those_after_the_runs(root: Path) -> None:
     facts = table_of(root, "claim_2024").at["26", "Facts of the run"]
     assert "neck: the best epoch was chosen on the validation part" in facts
-    assert facts.count("test parts predicted by 12 runs, once each") == 2  # 3 models, 4 folds
+    runs = "test parts predicted by 12 runs; read again for the shortcut tests of 2 models"
+    assert facts.count(runs) == 2  # 3 models, 4 folds; one model of three keeps no network
+    assert facts.count("6 frames read again for maps of USF-MAE (demo)") == 1
+    assert "once" not in facts
+
+
+def test_a_second_read_of_the_test_part_is_not_told_where_none_was_made(root: Path) -> None:
+    without = changed_study(shortcuts=False, explain={"recipe": "scorecam", "models": []})
+    facts = table_of(root, "claim_2024", without).at["26", "Facts of the run"]
+    assert facts.count("test parts predicted by 12 runs") == 2 and "again" not in facts
 
 
 def test_a_choice_on_the_test_fold_is_printed_as_such() -> None:
@@ -206,6 +229,87 @@ def test_a_value_without_an_interval_is_not_given() -> None:
     assert "0.8" not in line and "A not given, no interval" in line
 
 
+# 7. Nothing that the run did not show
+
+
+def test_score_cam_is_named_only_where_it_was_measured(root: Path, tmp_path: Path) -> None:
+    facts = table_of(root, "claim_2024").at["31", "Facts of the run"]
+    assert facts.startswith("Score-CAM, Attention rollout; score logit and baseline mean of Score-CAM")
+    table = pd.read_csv(root / "results/explain/neck/usfmae/faithfulness.csv")
+    other = table[table["method"] != "score_cam"].replace({"method": {"attention_rollout": "grad_cam"}})
+    file = tmp_path / "results/explain/neck/usfmae/faithfulness.csv"
+    write_table(file, other)
+    row = table_of(tmp_path, "claim_2024").loc["31"]
+    assert row["Facts of the run"] == "Grad-CAM; measured beside a centred blob"
+    write_table(file, other.assign(baseline=None))
+    assert table_of(tmp_path, "claim_2024").at["31", "Facts of the run"] == "Grad-CAM"
+    write_table(file, other[other["measure"].isna()])  # no method applied
+    assert table_of(tmp_path, "claim_2024").at["31", "Answer"] == "No"
+
+
+def test_wrong_frames_with_maps_are_named_only_where_some_are_drawn(root: Path, tmp_path: Path) -> None:
+    row = table_of(root, "claim_2024").loc["39"]
+    assert row["Facts of the run"] == "confusion matrices; neck: 2 wrong frames with maps of USF-MAE (demo)"
+    assert row["Answer"].endswith("explain/neck/usfmae/contact_sheet.png")
+    nobody = changed_study(explain={"recipe": "scorecam", "models": ["imagenet"]})  # which has no maps
+    assert table_of(root, "claim_2024", nobody).at["39", "Facts of the run"] == "confusion matrices"
+    results = tmp_path / "results"
+    write_table(results / "statistics/neck/confusion.csv", pd.DataFrame({"model": ["usfmae"]}))
+    selection = pd.read_parquet(root / "results/explain/neck/usfmae/selection.parquet")
+    write_table(results / "explain/neck/usfmae/selection.parquet", selection.assign(outcome="correct"))
+    (results / "explain/neck/usfmae/contact_sheet.png").touch()
+    assert table_of(tmp_path, "claim_2024").at["39", "Facts of the run"] == "confusion matrices"
+
+
+def test_robustness_names_what_has_figures_and_not_what_was_asked_for(root: Path, tmp_path: Path) -> None:
+    facts = table_of(root, "claim_2024").at["30", "Facts of the run"]
+    assert "neck: shares of training subjects 0.25, 1" in facts and "seed" not in facts
+    assert "neck: frames without the lesion, 2 models" in facts
+    shortcuts = pd.DataFrame([{"model": "usfmae", "shown": None, "value": None, "note": "no masks"}])
+    write_table(tmp_path / "results/statistics/neck/shortcuts.csv", shortcuts)
+    row = table_of(tmp_path, "claim_2024").loc["30"]
+    assert (row["Answer"], row["Facts of the run"]) == ("No", "")
+    seeds = pd.DataFrame({"model": "usfmae", "seed": [0, 1], "value": 0.9})
+    write_table(tmp_path / "results/statistics/neck/fold_metrics.csv", seeds)
+    assert table_of(tmp_path, "claim_2024").at["30", "Facts of the run"] == "neck: 2 seeds on the same folds"
+
+
+GROUPED = {"claim_2024": ["13", "36"], "tripod_ai": ["6a", "12d", "14", "20b", "23b"]}
+
+
+@pytest.mark.parametrize(
+    ("column", "answered"),
+    [
+        ("Device", {"13", "12d", "23b"}),
+        ("hospital", {"6a", "12d", "23b"}),
+        ("Age group", {"36", "14", "20b"}),
+        ("Histology", set()),
+    ],
+)
+def test_a_subgroup_answers_only_the_items_that_its_column_is_about(
+    column: str, answered: set[str], root: Path
+) -> None:
+    for name, items in GROUPED.items():
+        rows = table_of(root, name, by_column(column)).loc[items]
+        located = rows[rows["Answer"] == "Location: statistics/kidney/subgroups.csv"]
+        assert set(located.index) == answered & set(items)
+        assert set(rows.drop(located.index)["Answer"]) <= {"No"}
+        assert all(f"{column} (kidney: GE <new>, Philips)" in fact for fact in located["Facts of the run"])
+
+
+def test_a_subgroup_that_no_frame_tells_answers_nothing(tmp_path: Path) -> None:
+    table = pd.DataFrame({"model": ["usfmae"], "subgroup": ["not told"]})
+    write_table(tmp_path / "results/statistics/kidney/subgroups.csv", table)
+    assert table_of(tmp_path, "claim_2024").at["13", "Answer"] == "No"
+
+
+def test_the_list_of_classes_does_not_say_how_a_label_was_obtained(root: Path) -> None:
+    table = table_of(root, "claim_2024")
+    assert table.at["6", "Answer"].startswith("Location: finetune/")  # what is predicted
+    for item in ("14", "17"):
+        assert (table.at[item, "Answer"], table.at[item, "Facts of the run"]) == ("No", "")
+
+
 # What a person declares
 
 
@@ -224,6 +328,14 @@ def test_what_is_declared_is_printed_word_for_word(root: Path) -> None:
     assert row["Declared by a person"] == "None | of note."
     assert (row["Answer"], row["Left to a person"]) == ("Location: config: study.declared.funding", "")
     assert table_of(root, "tripod_ai", settings).at["17", "Declared by a person"] == "Simulated necks: REB 7"
+
+
+def test_only_what_is_declared_is_a_location(tmp_path: Path) -> None:
+    settings = declared_study(intended_use="Triage.", datasets={"neck": {"setting": "One clinic."}})
+    table = table_of(tmp_path, "claim_2024", settings)  # items 6 and 8 ask for two keys each
+    assert table.at["6", "Answer"] == "Location: config: study.declared.intended_use"
+    assert table.at["8", "Answer"] == "Location: config: study.declared.datasets.neck.setting"
+    assert table.at["8", "Declared by a person"] == "Simulated necks: One clinic."
 
 
 def test_a_declaration_of_a_dataset_that_is_not_there_is_refused() -> None:

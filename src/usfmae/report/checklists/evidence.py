@@ -138,16 +138,8 @@ def missing(products: Products) -> Evidence | None:
     return found(of_tasks(products, "finetune", "folds.json"), "; ".join(said))
 
 
-def groups(products: Products) -> Evidence | None:
-    """Device, site or whatever a task names as its subgroup."""
-    files = of_tasks(products, "statistics", "subgroups.csv")
-    names = dict.fromkeys(products.settings.tasks[task].subgroup for task in products.study.tasks)
-    said = ", ".join(name for name in names if name)
-    return found(files, f"results by {said}; other attributes are not in the files" if said else "")
-
-
 def nothing(products: Products) -> Evidence | None:
-    """The workflow reads nothing that shows it: rater agreement, dates."""
+    """The workflow reads nothing that shows it: how labels were obtained, rater agreement, dates."""
     return None
 
 

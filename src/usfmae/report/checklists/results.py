@@ -1,4 +1,4 @@
-"""What a run can show of its results: selection, performance with n and interval, external data, warnings."""
+"""What a run can show of its results: performance with n and interval, external data, warnings."""
 
 from __future__ import annotations
 
@@ -21,35 +21,6 @@ from usfmae.report.words import count, estimate_name, metric_name, with_interval
 from usfmae.settings.claims import METRICS
 
 FEW_FOLDS, FEW_SUBJECTS = 5, 100
-
-
-def selection(products: Products) -> Evidence | None:
-    """How the final model was chosen, and how often a test part was read."""
-    said = []
-    for task in products.study.tasks:
-        split = products.table("finetune", task, "folds.parquet")
-        if split is None:
-            continue
-        reads = sum(
-            (folder / "predictions.parquet").exists()
-            for model in products.titles
-            for fraction in products.study.fractions
-            for folder in products.finetune_folders(task, model, fraction)
-        )
-        said.append(f"{task}: {chosen_on(split)}; test parts predicted by {count(reads, 'run')}, once each")
-    return found(
-        of_tasks(products, "statistics", "decisions.csv") or of_runs(products, "run.json"), "; ".join(said)
-    )
-
-
-def chosen_on(split: pd.DataFrame) -> str:
-    """Which rows chose the epoch, from `folds.parquet`: those of validation, if a fold has its own."""
-    for _, fold in split.groupby("fold"):
-        own = set(fold.loc[fold["role"] == "validation", "frame_id"])
-        tested = set(fold.loc[fold["role"].isin(["test", "holdout"]), "frame_id"])
-        if not own or own & tested:
-            return "the best epoch was chosen on the test fold"
-    return "the best epoch was chosen on the validation part of each fold, before its test part was read"
 
 
 def external_sources(
@@ -169,27 +140,6 @@ def uncertainty(products: Products) -> Evidence | None:
     )
 
 
-def robustness(products: Products) -> Evidence | None:
-    files = of_tasks(products, "statistics", "label_efficiency.csv", "shortcuts.csv")
-    said = [f"{count(len(products.study.seeds), 'seed')} on the same folds"]
-    if len(products.study.fractions) > 1:
-        said.append(f"shares of training subjects {', '.join(f'{f:g}' for f in products.study.fractions)}")
-    if products.study.shortcuts:
-        said.append("frames without the lesion")
-    return found(files, "; ".join(said))
-
-
-def explanation(products: Products) -> Evidence | None:
-    names = [
-        f"explain/{t}/{m}/faithfulness.csv"
-        for t in products.study.tasks
-        for m in products.study.explain.models
-    ]
-    recipe = products.settings.recipes.explain[products.study.explain.recipe]
-    facts = f"Score-CAM, score {recipe.score}, baseline {recipe.baseline}; measured beside a centred blob"
-    return found(there(products, *names), facts)
-
-
 def folds(products: Products) -> Evidence | None:
     return found(
         of_tasks(products, "statistics", "fold_metrics.csv"), "every metric of each test fold and seed"
@@ -200,16 +150,6 @@ def calibration(products: Products) -> Evidence | None:
     files = of_tasks(products, "statistics", "calibration.csv", "reliability.csv", "roc.parquet")
     return found(
         files, "ROC curves; calibration before and after one temperature a run, fitted on validation"
-    )
-
-
-def errors(products: Products) -> Evidence | None:
-    names = [
-        f"explain/{t}/{m}/panels.png" for t in products.study.tasks for m in products.study.explain.models
-    ]
-    files = of_tasks(products, "statistics", "confusion.csv")
-    return found(
-        files + there(products, *names) if files else (), "confusion matrices; wrong frames with maps"
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from pydantic import Field
 
-from usfmae.report.checklists import evidence, results
+from usfmae.report.checklists import checks, evidence, groups, results
 from usfmae.report.checklists.evidence import Evidence, Show
 from usfmae.report.exhibits import Exhibits
 from usfmae.report.products import Products
@@ -39,7 +39,7 @@ class Item(Strict):
     only: Literal["development", "evaluation"] | None = None
     """Of TRIPOD+AI: asked of studies of this kind alone."""
     evidence: list[str] = []
-    """Names of functions of `evidence.py` and `results.py`."""
+    """Names of functions of the modules beside this one."""
     person: str = ""
     """What only a person can add."""
     declared: list[str] = []
@@ -60,8 +60,11 @@ def checklist(name: str) -> Checklist:
 
 def shows(name: str) -> Show:
     """The function that finds an evidence."""
-    function: Show = getattr(results, name, None) or getattr(evidence, name)
-    return function
+    for module in (results, checks, groups):
+        if hasattr(module, name):
+            function: Show = getattr(module, name)
+            return function
+    return getattr(evidence, name)
 
 
 def checklist_table(products: Products, of: Checklist) -> pd.DataFrame:
@@ -88,8 +91,7 @@ def _row(item: Item, shown: dict[str, Evidence | None], products: Products) -> l
     files = list(dict.fromkeys(file for each in there for file in each.files))
     facts = ". ".join(dict.fromkeys(each.facts for each in there if each.facts))
     declared = _declared(item, products)
-    if declared:
-        files += [f"config: study.declared.{key}" for key in item.declared]
+    files += [f"config: study.declared.{key}" for key in declared]
     answer = "No"
     if files:
         answer = "Location: " + _short(files)
@@ -97,7 +99,7 @@ def _row(item: Item, shown: dict[str, Evidence | None], products: Products) -> l
         answer = f"NA: {'; '.join(reasons)}"
     left = item.person if item.person and not (item.by == "person" and declared) else ""
     asked = f"{item.topic} ({item.only} only)" if item.only else item.topic
-    stated = declared or (NOT_STATED if item.person else "")
+    stated = "; ".join(declared.values()) or (NOT_STATED if item.person else "")
     return [item.item, item.section, asked, answer, facts, stated, left]
 
 
@@ -107,17 +109,18 @@ def _short(files: list[str], most: int = 3) -> str:
     return ", ".join(files[:most]) + more
 
 
-def _declared(item: Item, products: Products) -> str:
-    """What `study.declared` says, word for word; empty where it says nothing."""
-    of, said = products.study.declared, []
+def _declared(item: Item, products: Products) -> dict[str, str]:
+    """What `study.declared` says, word for word, by its key there; a key that says nothing is not listed."""
+    of, said = products.study.declared, {}
     for key in item.declared:
         if not key.startswith("datasets."):
-            said.append(getattr(of, key))
+            said[key] = getattr(of, key)
             continue
+        field = key.removeprefix("datasets.")
         for name, dataset in of.datasets.items():
-            if text := getattr(dataset, key.removeprefix("datasets.")):
-                said.append(f"{products.settings.datasets[name].title}: {text}")
-    return "; ".join(filter(None, said))
+            if text := getattr(dataset, field):
+                said[f"datasets.{name}.{field}"] = f"{products.settings.datasets[name].title}: {text}"
+    return {key: text for key, text in said.items() if text}
 
 
 def _markdown(of: Checklist, table: pd.DataFrame, products: Products) -> str:
