@@ -22,6 +22,7 @@ from usfmae.evaluation.verdict import (
     of_order,
     together,
 )
+from usfmae.explain.faithfulness import _against_blob
 
 NO_INTERVAL = Value(0.9, math.nan, math.nan)
 
@@ -77,7 +78,7 @@ def test_a_worse_model_never_agrees_with_a_small_gain_however_it_was_rounded() -
 
 
 def test_an_order_holds_only_where_every_difference_lies_above_zero() -> None:
-    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01)
+    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01, p=0.01, p_holm=0.02)
     across = Value(0.02, -0.01, 0.05)
     assert of_order({"a": above, "b": above}).verdict == AGREES
     assert of_order({"a": above, "b": across}).verdict == NOT_TOLD_APART
@@ -85,10 +86,18 @@ def test_an_order_holds_only_where_every_difference_lies_above_zero() -> None:
 
 
 def test_a_missing_baseline_leaves_an_order_open_unless_another_refutes_it() -> None:
-    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01)
+    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01, p=0.01, p_holm=0.02)
     assert of_order({"a": above}, ["b: weights missing"]).verdict == NOT_TESTED
     assert of_order({"a": below}, ["b: weights missing"]).verdict == DIFFERS
     assert of_order({"a": above, "b": NO_INTERVAL}).verdict == NOT_TESTED
+
+
+@pytest.mark.parametrize("p_holm", [0.06, math.nan])
+def test_a_baseline_refutes_an_order_only_after_holms_correction(p_holm: float) -> None:
+    above, below = Value(0.05, 0.01, 0.09), Value(-0.05, -0.09, -0.01, p=0.02, p_holm=p_holm)
+    said = of_order({"a": above, "b": below})
+    assert said.verdict == NOT_TOLD_APART and "b: below 0, but not after Holm's correction" in said.reason
+    assert of_order({"b": below}, ["a: weights missing"]).verdict == NOT_TESTED
 
 
 @pytest.mark.parametrize(
@@ -108,9 +117,20 @@ def test_a_count_is_held_to_how_it_was_rounded() -> None:
     assert of_count(20, 0, 20, more_than=True).verdict == DIFFERS
 
 
-@pytest.mark.parametrize(("centred", "said"), [(0.3, AGREES), (0.9, DIFFERS), (0.6, NOT_TOLD_APART)])
-def test_maps_must_beat_a_blob_in_the_centre(centred: float, said: str) -> None:
-    assert of_maps(Value(0.6, 0.4, 0.8), centred).verdict == said
+@pytest.mark.parametrize(
+    ("interval", "said"), [((0.1, 0.2), AGREES), ((-0.2, -0.1), DIFFERS), ((-0.1, 0.1), NOT_TOLD_APART)]
+)
+def test_maps_are_judged_by_the_paired_verdict_of_their_table(
+    interval: tuple[float, float], said: str
+) -> None:
+    assert of_maps(_against_blob(*interval), 0.6, 0.3).verdict == said
+
+
+def test_maps_of_too_few_subjects_are_not_judged() -> None:
+    said = of_maps("too few subjects", 0.9, 0.1)
+    assert said == Verdict(
+        NOT_TESTED, "too few subjects: of the maps 90% peak in the mask, of a centred blob 10%"
+    )
 
 
 def test_candidates_must_agree_and_metrics_that_are_all_meant_are_held_to_the_worst() -> None:

@@ -95,11 +95,12 @@ def export_files(settings):
 def claim_inputs(settings):
     """What the ledger reads: of the study's tasks those that a claim is about, and what the audits found."""
     claims = settings.claims.values()
-    tasks = [task for task in settings.study.tasks if task in {claim.task for claim in claims}]
+    claimed = {claim.task_of(arm) for claim in claims for arm in ("published", "corrected")}
+    tasks = [task for task in settings.study.tasks if task in claimed]
     files = below([f"results/statistics/{task}" for task in tasks], CLAIMED)
     files += below([f"results/finetune/{task}" for task in tasks], SPLIT)
     audits = [f"results/corpus/{corpus}" for corpus in settings.study_corpora()]
-    mapped = {claim.task for claim in claims if claim.outlined}
+    mapped = {c.task_of(arm) for c in claims if c.outlined for arm in ("published", "corrected")}
     explained = [
         f"results/explain/{t}/{m}" for t in tasks if t in mapped for m in settings.study.explain.models
     ]
@@ -116,4 +117,6 @@ def claim_settings(settings):
     counts = {name: d.counts.files for name, d in settings.datasets.items() if d.number is not None}
     recipe = settings.recipes.pretrain.get("usfmae_published")
     facts = {"counts": counts, "recipe": recipe.effective() if recipe else None}
+    facts["recipes"] = {name: settings.recipe_of(name) for name in settings.study.models}
+    facts["outlines"] = {name: settings.tasks[name].outlines for name in settings.study.tasks}
     return {**ledger, **facts, "tasks": tasks, "models": models, "fractions": settings.study.fractions}

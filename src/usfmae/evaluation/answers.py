@@ -9,26 +9,30 @@ from typing import Any
 
 import pandas as pd
 
-from usfmae.evaluation.comparison.resampled import corrected_interval
+from usfmae.evaluation.comparison.resampled import TEST as CORRECTED_T
+from usfmae.evaluation.comparison.resampled import corrected_t
+from usfmae.evaluation.comparison.subjects import BOOTSTRAP
+from usfmae.evaluation.comparison.validity import not_simulated, objection_over_folds
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.verdict import Value
 from usfmae.settings import Settings
 from usfmae.settings.claims import ClaimedModel
 
-CORRECTED_T = "corrected resampled t"
-BOOTSTRAP = "subject-cluster bootstrap"
+NOT_SIMULATED = "the test was not simulated for such data"
+THESE_MODELS = "of these trained models"
 OPENUS46 = 46
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A value of ours, the estimate it is, and of how many."""
+    """A value of ours, the estimate it is, of how many, and what is to be said beside its verdict."""
 
     value: Value
     estimate: str
     n_frames: int | None = None
     n_subjects: int | None = None
     n_folds: int | None = None
+    caution: str = ""
 
 
 class Answers:
@@ -123,11 +127,13 @@ class Answers:
             return f"{metric} was not measured"
         row = found.iloc[0]
         value = Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
-        return Answer(value, estimate, *(int(row[f"n_{each}"]) for each in ("frames", "subjects", "folds")))
+        frames, subjects, folds = (int(row[f"n_{each}"]) for each in ("frames", "subjects", "folds"))
+        return Answer(value, estimate, frames, subjects, folds)
 
     def difference(self, task: str, a: str, b: str, metric: str, part: str | None) -> Answer | str:
-        """Model `a` less model `b`: on the folds by the corrected resampled t, on the hold-out by the
-        subject-cluster bootstrap of these trained models. Or why there is none."""
+        """Model `a` less model `b`: on the folds by the corrected resampled t, on the hold-out or an official
+        test part by the subject-cluster bootstrap of these trained models. Or why there is none, as where the
+        test is not valid on such data."""
         base = self.value(task, a, metric, "cross-validation")
         if isinstance(base, str):
             return base
@@ -142,11 +148,29 @@ class Answers:
         compared = self._compared(task, a, b, metric, role, test)
         if compared is None and test == CORRECTED_T:
             compared = self._over_folds(task, a, b, metric)
+        place = "test part" if role == "test" else "hold-out"
         if compared is None:
-            return f"{metric} was not compared on the {'test part' if role == 'test' else 'hold-out'}"
-        return Answer(compared, f"difference, {test}", base.n_frames, base.n_subjects, base.n_folds)
+            return f"{a} and {b} were not compared in {metric} on the {place}{self._how_to_compare(a, b)}"
+        if isinstance(compared, str):
+            return compared
+        value, caution = compared
+        estimate = f"difference, {test}" + (f" {THESE_MODELS}" if test == BOOTSTRAP else "")
+        return Answer(value, estimate, base.n_frames, base.n_subjects, base.n_folds, caution)
 
-    def _compared(self, task: str, a: str, b: str, metric: str, role: str, test: str) -> Value | None:
+    def _how_to_compare(self, a: str, b: str) -> str:
+        """What a person can do where comparisons.csv has no row of a pair in a metric that is not primary."""
+        if self.study.reference in (a, b):
+            return ""
+        return (
+            f": metrics other than the task's primary one are compared there for study.reference alone, "
+            f"which is {self.study.reference}; name one of the two there"
+        )
+
+    def _compared(
+        self, task: str, a: str, b: str, metric: str, role: str, test: str
+    ) -> tuple[Value, str] | str | None:
+        """The row of comparisons.csv and what is to be said beside it, or why it does not count; None where
+        there is no such row, or one without an interval."""
         table = self.table("statistics", task, "comparisons.csv")
         if table is None:
             return None
@@ -157,12 +181,17 @@ class Answers:
             found = rows[(rows["model_a"] == first) & (rows["model_b"] == second)].dropna(subset=["lower"])
             if len(found):
                 row = found.iloc[0]
+                if row["valid"] not in ("yes", "not simulated"):
+                    return f"the {test} is not valid here: {_first_sentence(row['note'])}"
                 lower, upper = sorted((sign * float(row["lower"]), sign * float(row["upper"])))
-                return Value(sign * float(row["difference"]), lower, upper)
+                value = Value(
+                    sign * float(row["difference"]), lower, upper, float(row["p"]), float(row["p_holm"])
+                )
+                return value, "" if row["valid"] == "yes" else NOT_SIMULATED
         return None
 
-    def _over_folds(self, task: str, a: str, b: str, metric: str) -> Value | None:
-        """The corrected interval of a metric that comparisons.csv does not compare; one fold has none."""
+    def _over_folds(self, task: str, a: str, b: str, metric: str) -> tuple[Value, str] | str | None:
+        """The same of a metric that comparisons.csv does not compare over the folds, without Holm's p."""
         measured = self.table("statistics", task, "fold_metrics.csv")
         split = self.table("finetune", task, "folds.parquet")
         if measured is None or split is None:
@@ -172,9 +201,15 @@ class Answers:
         if a not in folds or b not in folds:
             return None
         sizes = split.groupby(["fold", "role"]).size().unstack("role").mean()
-        differences = folds[a] - folds[b]
-        mean, _, half = corrected_interval(differences, sizes["train"], sizes["test"])
-        return Value(mean, mean - half, mean + half)
+        folds = folds[[a, b]].dropna()
+        if folds.empty:
+            return None
+        found = corrected_t(folds[a], folds[b], n_train=sizes["train"], n_test=sizes["test"])
+        if against := objection_over_folds(found, len(folds)):
+            return f"the {CORRECTED_T} is not valid here: {against.rstrip('.')}"
+        unknown = not_simulated(metric, len(self.settings.tasks[task].classes))
+        value = Value(found.difference, found.lower, found.upper, found.p)
+        return value, NOT_SIMULATED if unknown else ""
 
     def frames(self, task: str) -> int | None:
         """Labelled frames of a task, before any is left out of the split."""
@@ -236,3 +271,8 @@ class Answers:
     def _one_part(self, task: str) -> bool:
         """Whether the task tests one official part, which no fold trains on: an independent test part."""
         return getattr(self.settings.tasks[task].split, "test_split", None) is not None
+
+
+def _first_sentence(note: object) -> str:
+    """Of a note of comparisons.csv, which begins with the objection: "Not valid: ..."."""
+    return str(note).removeprefix("Not valid: ").split(". ")[0].rstrip(".")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pandas as pd
 
 from usfmae.evaluation import verdict
 from usfmae.evaluation.answers import OPENUS46, Answer, Answers
-from usfmae.evaluation.verdict import DIFFERS, NOT_TESTED, Verdict
+from usfmae.evaluation.comparison.result import holm
+from usfmae.evaluation.verdict import DIFFERS, NOT_TESTED, Value, Verdict
 from usfmae.settings import Settings
 from usfmae.settings.claims import Claim
 
 ARMS = ("published", "corrected")
 POINTING = "pointing game"
 
-_OURS = ("model", "baseline", "value", "lower", "upper", "estimate", "n_frames", "n_subjects", "n_folds")
+_TRAINED = ("task", "corpus", "recipe", "model", "baseline")
+_OURS = (*_TRAINED, "value", "lower", "upper", "estimate", "n_frames", "n_subjects", "n_folds")
 COLUMNS = [
     *(
         "claim",
@@ -48,6 +51,7 @@ class Finding:
     answer: Answer | None = None
     model: str | None = None
     baseline: str | None = None
+    task: str | None = None
 
 
 def ledger(settings: Settings, results: Path) -> pd.DataFrame:
@@ -88,13 +92,20 @@ def _rows(key: str, claim: Claim, answers: Answers) -> list[dict[str, Any]]:
     for name in names:
         row = {**common, "metric": name or None}
         for arm in ARMS:
-            row |= {f"{column}_{arm}": value for column, value in _ours(found[arm][name]).items()}
+            columns = _ours(found[arm][name], answers.settings)
+            row |= {f"{column}_{arm}": value for column, value in columns.items()}
         rows.append(row)
     return rows
 
 
-def _ours(found: Finding) -> dict[str, Any]:
-    columns: dict[str, Any] = {"model": found.model, "baseline": found.baseline}
+def _ours(found: Finding, settings: Settings) -> dict[str, Any]:
+    """What was trained, on what and how, and its value; a column that does not apply is None."""
+    columns: dict[str, Any] = dict.fromkeys(_OURS)
+    columns |= {"task": found.task, "model": found.model, "baseline": found.baseline}
+    if found.task and found.model:
+        recipes = [settings.recipe_of(name) for name in (found.model, found.baseline) if name]
+        columns["recipe"] = " and ".join(dict.fromkeys(recipes))
+        columns["corpus"] = settings.tasks[found.task].corpus
     if found.answer is not None:
         value = found.answer.value
         columns |= {"value": value.value, "lower": value.lower, "upper": value.upper}
@@ -117,19 +128,22 @@ def _find(claim: Claim, metric: str, arm: str, answers: Answers) -> Finding:
         return _untested(claim.incomparable)
     if claim.kind == "count":
         return _count(claim, answers)
-    if claim.task is None or claim.model is None:
+    task = claim.task_of(arm)
+    if task is None or claim.model is None:
         return _untested("the workflow has no task or model for it")
-    closed = _closed(claim, claim.task, answers)
+    closed = _closed(claim, task, answers)
     if closed:
         return _untested(closed)
-    models, missing = _models(claim, claim.task, arm, answers)
+    models, missing = _models(claim, task, arm, answers)
     if claim.model not in models:
         return _untested("; ".join(missing.values()))
-    found = _test(claim, claim.task, metric, models, missing, answers)
+    found = _test(claim, task, metric, models, missing, answers)
+    said = [found.verdict.reason]
+    if found.answer is not None and found.answer.caution:
+        said.append(found.answer.caution)
     if found.verdict.verdict == DIFFERS and claim.protocol == "unknown":
-        why = f"{found.verdict.reason}; the paper's protocol is not known and may be why"
-        return Finding(Verdict(DIFFERS, why), found.answer, found.model, found.baseline)
-    return found
+        said.append("the paper's protocol is not known and may be why")
+    return replace(found, verdict=Verdict(found.verdict.verdict, "; ".join(said)), task=task)
 
 
 def _closed(claim: Claim, task: str, answers: Answers) -> str:
@@ -190,10 +204,11 @@ def _gain(
 def _order(
     claim: Claim, task: str, metric: str, models: dict[str, str], missing: dict[str, str], answers: Answers
 ) -> Finding:
-    """The row shows the hardest baseline: the one with the smallest difference."""
+    """The row shows the hardest baseline: the one with the smallest difference. Where comparisons.csv has no
+    p after Holm's correction, it is that over the baselines of the claim."""
     model, found, reasons = models[str(claim.model)], {}, list(missing.values())
     for name in filter(models.get, claim.baselines):
-        ours = answers.difference(task, model, models[name], metric, None)
+        ours = answers.difference(task, model, models[name], metric, claim.part)
         if isinstance(ours, str):
             reasons.append(ours)
         else:
@@ -205,33 +220,37 @@ def _order(
     if claim.direction == "close":
         said = verdict.of_closeness(found[hardest].value, answers.settings.verdicts.close)
     else:
-        said = verdict.of_order({name: each.value for name, each in found.items()}, gone)
+        said = verdict.of_order(_corrected({name: each.value for name, each in found.items()}), gone)
     return Finding(said, found[hardest], model, hardest)
+
+
+def _corrected(values: dict[str, Value]) -> dict[str, Value]:
+    bare = {name: each.p for name, each in values.items() if math.isnan(each.p_holm)}
+    adjusted = dict(zip(bare, holm(list(bare.values())), strict=True))
+    return values | {name: replace(values[name], p_holm=float(p)) for name, p in adjusted.items()}
 
 
 def _count(claim: Claim, answers: Answers) -> Finding:
     published = claim.published or 0.0
     ours: float | None = None
-    if claim.counted == "datasets of OpenUS-46":
-        ours = sum(each.number is not None for each in answers.settings.datasets.values())
-        missing = "the registry is not loaded" if not ours else ""
-    elif claim.counted == "frames of OpenUS-46":
-        corpora = {name: answers.openus46(name) for name in answers.settings.study_corpora()}
-        at_hand, frames = max(corpora.values(), default=(0, 0))
-        ours, missing = (
-            frames,
-            "" if at_hand == OPENUS46 else f"data missing: {at_hand} of {OPENUS46} datasets at hand",
-        )
+    if claim.counted in ("datasets of OpenUS-46", "frames of OpenUS-46"):
+        corpora = [answers.openus46(name) for name in answers.settings.study_corpora()]
+        at_hand, frames = max(corpora, default=(0, 0))
+        ours = at_hand if claim.counted == "datasets of OpenUS-46" else frames
+        missing = "" if at_hand == OPENUS46 else f"data missing: {at_hand} of {OPENUS46} datasets at hand"
     elif claim.task is not None:
         ours, missing = answers.frames(claim.task), _closed(claim, claim.task, answers)
     if missing or ours is None:
         return _untested(missing or "not counted")
     said = verdict.of_count(published, claim.rounding, ours, more_than=claim.more_than)
-    counted = verdict.Value(float(ours), float("nan"), float("nan"))
+    counted = Value(float(ours), math.nan, math.nan)
     return Finding(said, Answer(counted, claim.counted or ""))
 
 
 def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
+    """The paired verdict of faithfulness.csv, of a task whose masks outline what the claim is about."""
+    if answers.settings.tasks[task].outlines != claim.outlined:
+        return _untested(f"the task {task} does not say that its masks outline {claim.outlined}", model)
     measures = answers.table("explain", task, model, "faithfulness.csv")
     rows = None
     if measures is not None:
@@ -241,10 +260,9 @@ def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
             f"not run: no Score-CAM maps of {model} on frames with masks of {claim.outlined}", model
         )
     row = rows.iloc[0]
-    value = verdict.Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
-    said = verdict.of_maps(value, float(row["baseline"]))
-    note = f"{said.reason}; the masks must outline {claim.outlined}"
-    return Finding(Verdict(said.verdict, note), Answer(value, POINTING, int(row["n_frames"])), model)
+    value = Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
+    said = verdict.of_maps(str(row["verdict"]), value.value, float(row["baseline"]))
+    return Finding(said, Answer(value, POINTING, int(row["n_frames"]), int(row["n_subjects"]), 1), model)
 
 
 def _untested(reason: str, model: str | None = None, baseline: str | None = None) -> Finding:

@@ -13,6 +13,8 @@ from usfmae.report.products import Products
 from usfmae.report.words import count, metric_name, with_interval
 
 ARMS = ("published", "corrected")
+#: The arms differ in the encoder, and in the split where the claim names another; in nothing else.
+_ARM_TITLES = ("encoder as published", "encoder and split corrected")
 _UNITS = {"percent": " %", "percent or points": " %, relative or in points", "share": "", "p": ""}
 
 
@@ -30,6 +32,7 @@ def claims_page(products: Products, exhibits: Exhibits) -> dict[str, Any] | None
     counts = ", ".join(f"{verdict} {said.count(verdict)}" for verdict in VERDICTS)
     return {
         "sentence": f"{len(rows)} claims: {counts}.",
+        "arms": [f"Ours, {title}" for title in _ARM_TITLES],
         "papers": [
             {
                 "title": paper.title,
@@ -55,8 +58,8 @@ def _row(key: str, table: pd.DataFrame, products: Products) -> dict[str, Any]:
         "Claim": first["says"],
         "Where": first["section"],
         "Published": published,
-        "Ours, as published": texts[0],
-        "Ours, corrected": texts[1],
+        f"Ours, {_ARM_TITLES[0]}": texts[0],
+        f"Ours, {_ARM_TITLES[1]}": texts[1],
         "Protocol": "; ".join(filter(None, [first["protocol"], first["protocol_note"]])),
         "Seen in pretraining": "; ".join(filter(None, [first["seen"], first["seen_because"]])),
         "Audit": first["audit"],
@@ -85,8 +88,8 @@ def _published(line: pd.Series, rounding: float) -> str:
 
 
 def _ours(table: pd.DataFrame, arm: str, products: Products) -> dict[str, Any]:
-    """`lines`: one a metric, with its interval; `of`: model, estimate and n, the same for all. Both are empty
-    where there is nothing of ours."""
+    """`lines`: one a metric, with its interval; `of`: model, estimate, n, task, corpus and recipe, the same
+    for all. Both are empty where there is nothing of ours."""
     found = table[table[f"value_{arm}"].notna()]
     if found.empty or (arm == "corrected" and found["kind"].iloc[0] == "count"):
         return {"lines": [], "of": ""}
@@ -106,7 +109,10 @@ def _ours(table: pd.DataFrame, arm: str, products: Products) -> dict[str, Any]:
     who = products.titles.get(who, who)
     if pd.notna(against):
         who += f" less {products.titles.get(against, against)}"
-    return {"lines": values, "of": f"{who}; {first[f'estimate_{arm}']}; {n}"}
+    trained = "task {task}, corpus {corpus}, fine-tuning recipe {recipe}".format(
+        **{name: first[f"{name}_{arm}"] for name in ("task", "corpus", "recipe")}
+    )
+    return {"lines": values, "of": f"{who}; {first[f'estimate_{arm}']}; {n}; {trained}"}
 
 
 def _arithmetic(products: Products, exhibits: Exhibits) -> Table | None:

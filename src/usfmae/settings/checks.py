@@ -61,6 +61,7 @@ def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[s
     for key, claim in s.claims.items():
         add(["claims", key, "paper"], "paper", claim.paper, s.papers)
         add(["claims", key, "task"], "task", claim.task, s.tasks)
+        add(["claims", key, "task_corrected"], "task", claim.task_corrected, s.tasks)
         add(["claims", key, "model"], "claimed model", claim.model, s.claimed_models)
         add(["claims", key, "baselines"], "claimed model", claim.baselines, s.claimed_models)
         add(["claims", key, "metrics"], "metric", claim.metrics, metrics_of(s.tasks.get(claim.task or "")))

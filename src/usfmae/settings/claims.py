@@ -80,6 +80,9 @@ class Claim(Strict):
     baselines; `count`: a number of images, datasets or regions."""
     task: str | None = None
     """A key of `tasks`; null where the workflow has no such task or the claim is about none."""
+    task_corrected: str | None = None
+    """A key of `tasks`: the same with the doubts about its split put right, for the corrected arm; null: the
+    same task in both arms."""
     part: Literal["cross-validation", "hold-out"] | None = None
     """The part that was judged; null: not known."""
     model: str | None = None
@@ -104,7 +107,8 @@ class Claim(Strict):
     counted: Literal["frames of the task", "datasets of OpenUS-46", "frames of OpenUS-46"] | None = None
     """Of a count: what of ours it is set against."""
     outlined: Text | None = None
-    """Of a statement about Score-CAM maps: the structure that masks must outline to test it."""
+    """Of a statement about Score-CAM maps: the structure that masks must outline to test it, in the words of
+    the task's `outlines`."""
     protocol: Literal["known", "inferred", "unknown"]
     """Whether it is known how the figure was made: split, unit, training."""
     protocol_note: Text = ""
@@ -116,7 +120,7 @@ class Claim(Strict):
     """Whether the images can be had; `none`: it needs no images."""
     needs: Text
     """The data it needs."""
-    seen: Literal["yes", "no", "unknown"] | None = None
+    seen: Literal["yes", "likely", "no", "unknown"] | None = None
     """Whether the test images were seen in the paper's pretraining, without labels; null: no test images."""
     seen_because: Text = ""
 
@@ -133,8 +137,14 @@ class Claim(Strict):
         if self.seen is not None and not self.seen_because:
             raise ValueError("`seen` needs its reason, `seen_because`")
         if self.seen is None and self.task is not None and self.kind != "count":
-            raise ValueError("it has test images: say whether they were `seen` (yes, no, unknown)")
+            raise ValueError("it has test images: say whether they were `seen` (yes, likely, no, unknown)")
+        if self.task_corrected is not None and self.task is None:
+            raise ValueError("`task_corrected` needs `task`, which it puts right")
         return self
+
+    def task_of(self, arm: str) -> str | None:
+        """The task that an arm, `published` or `corrected`, is judged on."""
+        return (self.task_corrected if arm == "corrected" else None) or self.task
 
     def share(self, value: float) -> float:
         """A published value as a share, 0 to 1, where it is printed in %."""

@@ -85,6 +85,9 @@ class Task(Strict):
     split: Annotated[GroupedSplit | OfficialSplit, Field(discriminator="kind")]
     subgroup: Annotated[str | None, NO_EFFECT] = None
     """A column of the release's table, for example the device: results are also given for each value."""
+    outlines: Text | None = None
+    """What the datasets' masks outline, in the words of the claim that they can test (claims.yaml,
+    `outlined`); null: not said."""
     notes: Text = ""
     """Known doubts, printed beside the results."""
 
