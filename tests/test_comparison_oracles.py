@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import baycomp
 import numpy as np
@@ -273,3 +274,28 @@ def test_few_tasks_give_ranks_without_a_test_and_a_sentence_why() -> None:
     assert found["model"].tolist() == ["a", "b"] and found["mean_rank"].tolist() == [1.0, 2.0]
     assert found[["statistic", "p", "critical_difference"]].isna().all(axis=None)
     assert found["note"].str.contains("here are 3 and 2").all()
+
+
+def test_the_same_images_count_once_in_the_ranks() -> None:
+    rng = np.random.default_rng(0)
+    values = {f"task {t}": dict(zip("abc", rng.normal([0, 1, 2]), strict=True)) for t in range(5)}
+    datasets = {task: [f"dataset {task}"] for task in values}
+    plain = rank_models(values, datasets)
+    assert plain["n_tasks"].eq(5).all() and plain["p"].notna().all()
+    twice = values | {"untied": {"a": 9.0, "b": 0.0, "c": 0.0}}
+    found = rank_models(twice, datasets | {"untied": ["dataset task 0"]})
+    pd.testing.assert_frame_equal(found.drop(columns="note"), plain.drop(columns="note"))
+    assert found["note"].str.contains(r"Not counted, .* another task: untied \(as task 0\)\.").all()
+    four = {task: each for task, each in twice.items() if task != "task 4"}
+    assert (
+        rank_models(four, {task: datasets.get(task, ["dataset task 0"]) for task in four})["p"].isna().all()
+    )
+
+
+def test_without_a_model_on_every_task_a_row_says_so(tmp_path: Path) -> None:
+    found = rank_models({"x": {"a": 0.9}, "y": {"b": 0.8}})
+    found.to_csv(tmp_path / "ranks.csv", index=False)
+    row = pd.read_csv(tmp_path / "ranks.csv").iloc[0]
+    assert len(found) == 1 and pd.isna(row["model"]) and pd.isna(row["mean_rank"])
+    assert row["note"].startswith("No model ran on each of the 2 tasks, so none is ranked. No test:")
+    assert (row["n_tasks"], row["n_models"]) == (2, 0)

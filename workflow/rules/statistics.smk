@@ -43,6 +43,7 @@ rule rank_models:
         runtime=10,
     params:
         metrics={task: settings.tasks[task].metric for task in study.tasks},
+        datasets={task: settings.tasks[task].datasets for task in study.tasks},
         version=STAGE_VERSION["statistics"],
     message:
         "Ranking the models over all tasks"
