@@ -117,6 +117,14 @@ def test_a_changed_claim_changes_the_check(tmp_path: Path) -> None:
     assert table.at["Wilcoxon, 4 pairs", "means"] == "the folds alone can give it"
 
 
+def test_folds_of_our_own_do_not_change_what_the_paper_did(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("tasks: { cystic_hygroma: { split: { folds: 10 } } }")
+    files = [ROOT / f"config/{name}.yaml" for name in FILES]
+    assert load(*files, other).tasks["cystic_hygroma"].split.folds == 10
+    assert arithmetic(load(*files, other)).equals(arithmetic(load(*files)))
+
+
 def test_without_the_claims_nothing_is_checked(tmp_path: Path) -> None:
     table = arithmetic(load(*(ROOT / f"config/{name}.yaml" for name in FILES if name not in ("claims",))))
     assert not table["claims"].str.len().any()
