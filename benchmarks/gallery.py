@@ -3,7 +3,7 @@
     make demo
     python -m benchmarks.gallery [results]
 
-One figure of each kind, at most 900 pixels wide, into docs/figures/. The demo has too few tasks to rank
+One figure of each kind, at most 840 pixels wide, into docs/figures/. The demo has too few tasks to rank
 models, and one share of the training subjects: these two figures are drawn from made-up numbers by the same
 functions, and marked as simulated like all others.
 """
@@ -23,7 +23,7 @@ from usfmae.record import atomic
 from usfmae.report import figures_checks, figures_comparisons
 
 OUT = Path(__file__).parents[1] / "docs/figures"
-WIDTH = 900
+WIDTH = 840
 #: Picture of the page → where the results hold it; of several files the first is taken.
 PICTURES = {
     "samples": "corpus/*/samples.png",
@@ -45,7 +45,7 @@ PICTURES = {
     "perturbation": "figures/*_perturbation.png",
 }
 #: Mostly grey: 256 colours are enough. Elsewhere fewer colours would mix up the models.
-PHOTOGRAPHS = ("samples", "duplicates", "panels", "contact_sheet")
+PHOTOGRAPHS = ("samples", "duplicates", "panels", "contact_sheet", "methods")
 MADE_UP = ("label_efficiency", "critical_difference")
 MODELS = {name: f"Model {name}, made up" for name in "ABCDE"}
 
@@ -73,7 +73,7 @@ def shrink(source: Path, target: Path) -> None:
         (round(share * colour.width), round(share * colour.height)), Image.Resampling.LANCZOS
     )
     with atomic(target) as temporary:
-        if source.stem in PHOTOGRAPHS:
+        if target.stem in PHOTOGRAPHS:
             small = small.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         small.save(temporary, optimize=True)
 
