@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from fake_claims import (
     write_task,
 )
 
-from usfmae.evaluation.claims import ledger
-from usfmae.evaluation.verdict import AGREES, DIFFERS, NOT_TESTED, NOT_TOLD_APART
+from usfmae.evaluation.claims import corrected_over_baselines, ledger
+from usfmae.evaluation.verdict import AGREES, DIFFERS, NOT_TESTED, NOT_TOLD_APART, Value
 from usfmae.record import write_table
 from usfmae.settings import load
 from usfmae.settings.load import FILES
@@ -106,6 +107,18 @@ def test_a_test_made_here_is_held_to_the_same_rule(
 def test_an_order_is_refuted_by_holms_p_of_the_row(p_holm: float, said: str, tmp_path: Path) -> None:
     write_pair(tmp_path, difference_row(*PAIR, -0.12, 0.05, p=0.01, p_holm=p_holm))
     assert settled(tmp_path, ORDER)["verdict"] == said
+
+
+def test_tests_made_here_are_corrected_over_the_baselines_of_the_claim() -> None:
+    below = Value(-0.05, -0.09, -0.01)
+    found = corrected_over_baselines(
+        {
+            "a": replace(below, p=0.03),
+            "b": replace(below, p=0.04),
+            "row": replace(below, p=0.01, p_holm=0.5),
+        }
+    )
+    assert {name: each.p_holm for name, each in found.items()} == {"a": 0.06, "b": 0.06, "row": 0.5}
 
 
 # One official test part

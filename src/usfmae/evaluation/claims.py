@@ -220,11 +220,14 @@ def _order(
     if claim.direction == "close":
         said = verdict.of_closeness(found[hardest].value, answers.settings.verdicts.close)
     else:
-        said = verdict.of_order(_corrected({name: each.value for name, each in found.items()}), gone)
+        said = verdict.of_order(
+            corrected_over_baselines({name: each.value for name, each in found.items()}), gone
+        )
     return Finding(said, found[hardest], model, hardest)
 
 
-def _corrected(values: dict[str, Value]) -> dict[str, Value]:
+def corrected_over_baselines(values: dict[str, Value]) -> dict[str, Value]:
+    """The differences by baseline, with Holm's p over those that were made here and so have none."""
     bare = {name: each.p for name, each in values.items() if math.isnan(each.p_holm)}
     adjusted = dict(zip(bare, holm(list(bare.values())), strict=True))
     return values | {name: replace(values[name], p_holm=float(p)) for name, p in adjusted.items()}
