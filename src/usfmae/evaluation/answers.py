@@ -150,21 +150,12 @@ class Answers:
             compared = self._over_folds(task, a, b, metric)
         place = "test part" if role == "test" else "hold-out"
         if compared is None:
-            return f"{a} and {b} were not compared in {metric} on the {place}{self._how_to_compare(a, b)}"
+            return f"{a} and {b} were not compared in {metric} on the {place}"
         if isinstance(compared, str):
             return compared
         value, caution = compared
         estimate = f"difference, {test}" + (f" {THESE_MODELS}" if test == BOOTSTRAP else "")
         return Answer(value, estimate, base.n_frames, base.n_subjects, base.n_folds, caution)
-
-    def _how_to_compare(self, a: str, b: str) -> str:
-        """What a person can do where comparisons.csv has no row of a pair in a metric that is not primary."""
-        if self.study.reference in (a, b):
-            return ""
-        return (
-            f": metrics other than the task's primary one are compared there for study.reference alone, "
-            f"which is {self.study.reference}; name one of the two there"
-        )
 
     def _compared(
         self, task: str, a: str, b: str, metric: str, role: str, test: str

@@ -69,6 +69,7 @@ class Comparer:
         for role, estimate in ESTIMATES.items():
             if (a, role, estimate) in self.measured.draws:
                 yield from self._over_subjects(a, b, role, estimate)
+        yield from self._every_metric(a, b)
 
     def _over_folds(self, a: str, b: str) -> Iterator[Found]:
         """Tests with one value a fold, seeds averaged; and those that count seeds or metrics as pairs."""
@@ -133,7 +134,7 @@ class Comparer:
         of_a, of_b = (self.measured.draws[model, role, estimate][metric] for model in (a, b))
         return np.asarray(of_a - of_b)
 
-    def every_metric(self, a: str, b: str) -> Iterator[Found]:
+    def _every_metric(self, a: str, b: str) -> Iterator[Found]:
         """The cluster bootstrap in each metric but the primary one, which `pair` has."""
         for role, estimate in ESTIMATES.items():
             if (a, role, estimate) not in self.measured.draws:
@@ -169,7 +170,6 @@ def compare(comparer: Comparer, reference: str, missing: Sequence[str] = ()) -> 
     for model in others:
         if reference in models:
             found += [(reference, model, each) for each in comparer.pair(reference, model)]
-            found += [(reference, model, each) for each in comparer.every_metric(reference, model)]
         else:
             not_run(model, f"reference {reference}")
     for model in missing:
