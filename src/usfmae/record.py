@@ -64,6 +64,17 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
             table.to_parquet(temporary, index=False)
 
 
+def read_table(path: Path | str) -> pd.DataFrame | None:
+    """A table that `write_table` wrote, None where there is none."""
+    path = Path(path)
+    if not path.exists():
+        return None
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    # A class may be called "NA" or "None": only an empty cell is missing.
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def sha256(path: Path | str) -> str:
     """Digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

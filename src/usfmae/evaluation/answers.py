@@ -15,6 +15,7 @@ from usfmae.evaluation.comparison.subjects import BOOTSTRAP
 from usfmae.evaluation.comparison.validity import not_simulated, objection_over_folds
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.verdict import Value
+from usfmae.record import read_table
 from usfmae.settings import Settings
 from usfmae.settings.claims import ClaimedModel
 
@@ -43,12 +44,7 @@ class Answers:
 
     def table(self, *parts: str) -> pd.DataFrame | None:
         """A CSV or Parquet table below `results/`; None where there is none."""
-        path = self.results.joinpath(*parts)
-        if not path.exists():
-            return None
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return read_table(self.results.joinpath(*parts))
 
     def no_task(self, task: str) -> str | None:
         """Why a task of this study answers nothing; None where it can."""

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from usfmae.evaluation.comparison.pairs import REFERENCE
+from usfmae.record import read_table
 from usfmae.settings import Settings
 
 
@@ -134,13 +135,7 @@ class Products:
 
     def table(self, *parts: str) -> pd.DataFrame | None:
         """A Parquet or CSV table below `results/`, None where there is none."""
-        path = self.results.joinpath(*parts)
-        if not path.exists():
-            return None
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        # A class may be called "NA" or "None": only an empty cell is missing.
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return read_table(self.results.joinpath(*parts))
 
     def json(self, path: Path) -> dict[str, Any] | None:
         if not path.exists():
