@@ -85,7 +85,7 @@ class Task(Strict):
     split: Annotated[GroupedSplit | OfficialSplit, Field(discriminator="kind")]
     subgroup: Annotated[str | None, NO_EFFECT] = None
     """A column of the release's table, for example the device: results are also given for each value."""
-    outlines: Text | None = None
+    outlines: Annotated[Text | None, NO_EFFECT] = None
     """What the datasets' masks outline, in the words of the claim that they can test (claims.yaml,
     `outlined`); null: not said."""
     notes: Text = ""
