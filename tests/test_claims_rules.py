@@ -156,6 +156,11 @@ def test_the_orders_of_the_heart_paper_are_about_its_independent_test_part() -> 
         assert SHIPPED.claims[key].part == "hold-out"
 
 
+def test_what_a_tasks_masks_outline_makes_no_training_stale() -> None:
+    task = SHIPPED.tasks["bus_bra"]
+    assert task.model_copy(update={"outlines": "the lesion"}).effective() == task.effective()
+
+
 # Arms
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks import bootstrap_speed, statistics_simulation
 from benchmarks.simulated_models import NewSubjects, NewTrainingSets, logistic
@@ -77,13 +78,12 @@ def test_with_one_frame_a_subject_the_plain_tests_are_valid_and_with_few_subject
 
 
 def test_the_refitted_logistic_regression_is_that_of_scikit_learn() -> None:
-    linear = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
     inputs = np.column_stack([np.ones(200), rng.normal(size=(200, 4))])
     labels = (inputs[:, 1] + rng.normal(size=200) > 0).astype(int)
     weights = rng.integers(0, 3, (2, 200)).astype(float)
     for found, weight in zip(logistic(inputs, labels, weights, 0.5), weights, strict=True):
-        theirs = linear.LogisticRegression(C=2.0, tol=1e-10).fit(inputs[:, 1:], labels, sample_weight=weight)
+        theirs = LogisticRegression(C=2.0, tol=1e-10).fit(inputs[:, 1:], labels, sample_weight=weight)
         np.testing.assert_allclose(found[1:], theirs.coef_[0], atol=1e-4)
         assert found[0] == pytest.approx(theirs.intercept_[0], abs=1e-4)
 

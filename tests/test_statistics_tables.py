@@ -9,10 +9,10 @@ from test_comparison import CLASSES, predictions_of, tables_of
 
 from usfmae.evaluation import metrics
 from usfmae.evaluation.comparison.pairs import COMPARISON_COLUMNS
-from usfmae.evaluation.comparison.resampled import corrected_interval, corrected_t
+from usfmae.evaluation.comparison.resampled import bayesian_t, corrected_interval, corrected_t
 from usfmae.evaluation.comparison.result import not_compared
 from usfmae.evaluation.comparison.subjects import bootstrap_difference
-from usfmae.evaluation.comparison.validity import not_simulated
+from usfmae.evaluation.comparison.validity import not_simulated, objection_over_folds
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
 from usfmae.evaluation.tables import of_subjects
@@ -141,6 +141,8 @@ def test_folds_that_are_all_alike_give_no_interval_and_no_valid_test() -> None:
     found = corrected_t([0.9, 0.9, 0.9], [0.8, 0.8, 0.8], n_train=80, n_test=20)
     assert found.difference == pytest.approx(0.1)
     assert np.isnan([found.p, found.lower, found.upper]).all()
+    posterior = bayesian_t([0.9, 0.9, 0.9], [0.8, 0.8, 0.8], n_train=80, n_test=20, rope=0.01)
+    assert all(objection_over_folds(test, 3).startswith("without spread") for test in (found, posterior))
     assert np.isnan(corrected_interval([1.0, 1.0, 1.0], 80, 20)[2])
 
 

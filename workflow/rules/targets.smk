@@ -112,7 +112,7 @@ def claim_settings(settings):
     """All settings that the ledger depends on; what is printed in it counts too."""
     names = ("papers", "claimed_models", "verdicts", "claims")
     ledger = settings.model_dump(mode="json", include=set(names))
-    tasks = {name: settings.tasks[name].model_dump(mode="json") for name in settings.study.tasks}
+    tasks = {name: settings.tasks[name].effective() for name in settings.study.tasks}
     models = {name: settings.models[name].effective() for name in settings.study.models}
     counts = {name: d.counts.files for name, d in settings.datasets.items() if d.number is not None}
     recipe = settings.recipes.pretrain.get("usfmae_published")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -41,8 +41,13 @@ class Summary:
 
     def value(self, estimate: Estimate, metric: str) -> float:
         """The estimate's metric, from `summary`."""
-        rows = self.summary[self.summary["metric"] == metric].set_index(["model", "role", "estimate"])
-        return float(rows.at[(estimate.model, estimate.role, estimate.name), "value"])
+        return float(self._values[estimate.model, estimate.role, estimate.name, metric])
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str, str, str], float]:
+        """Looked up for every pair, role and metric."""
+        keys = (self.summary[name] for name in ("model", "role", "estimate", "metric"))
+        return dict(zip(zip(*keys, strict=True), self.summary["value"], strict=True))
 
 
 def summarise(

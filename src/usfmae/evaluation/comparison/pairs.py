@@ -90,10 +90,7 @@ class Comparer:
         tests.append(self._over_seeds(primary[a], primary[b]))
         unknown = not_simulated(self.primary, len(self.measured.estimates[0].classes))
         for test in tests:
-            against = objection_over_folds(test, len(folds))
-            if test.test == resampled.TEST and np.isnan(test.p):
-                against = test.note
-            yield Found("test", self.primary, test, against, unknown)
+            yield Found("test", self.primary, test, objection_over_folds(test, len(folds)), unknown)
         metrics = [name for name in signed_rank.PAPER_METRICS if name in table.index.unique("metric")]
         values = table.loc[metrics].groupby(["metric", "fold"]).mean()
         over_metrics = signed_rank.wilcoxon(
@@ -189,7 +186,7 @@ _ROW = ["model_a", "model_b", "role", "metric", *(field.name for field in fields
 def _row(a: str, b: str, found: Found) -> dict[str, object]:
     values = {"model_a": a, "model_b": b, "role": found.role, "metric": found.metric, **asdict(found.result)}
     before = {"no": f"Not valid: {found.against}", "not simulated": f"Not simulated: {found.unknown}"}
-    notes = [before.get(found.valid, ""), "" if found.against == found.result.note else found.result.note]
+    notes = [before.get(found.valid, ""), found.result.note]
     return values | {"valid": found.valid, "note": " ".join(filter(None, notes))}
 
 

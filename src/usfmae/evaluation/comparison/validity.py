@@ -76,6 +76,8 @@ def objection_over_folds(test: Comparison, n_folds: int) -> str:
         return ""
     if test.test in (signed_rank.OVER_METRICS, signed_rank.OVER_SEEDS):
         return "pairs that share frames and models count as independent."
+    if test.test in (resampled.TEST, resampled.BAYESIAN) and np.isnan(test.lower):
+        return "without spread between the folds there is nothing to measure the difference by."
     if test.test == signed_rank.TEST and n_folds > MOST_FOLDS:
         return f"{n_folds} folds that share training frames count as independent."
     if n_folds < FEWEST_FOLDS:
