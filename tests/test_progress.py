@@ -98,3 +98,38 @@ def test_a_failed_job_leaves_the_streams_as_they_were(tmp_path: Path) -> None:
     assert (sys.stdout, sys.stderr) == before
     assert module._log is None
     list(progress(range(3), description="the next job"))
+
+
+def test_an_error_is_not_paid_for_twice_and_a_person_may_start_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The profile of a cluster sends a failed job again: after an error that would be another allocation."""
+    log, tries = tmp_path / "job.log", []
+    for attempt in (1, 2, 3):
+        with pytest.raises((SystemExit, ValueError)), logged(log, attempt):
+            tries.append(attempt)
+            raise ValueError("the labels hold one class")
+    assert tries == [1]
+    assert "the labels hold one class" in log.read_text()
+    assert "attempt 3: not tried again after an error" in capfd.readouterr().err
+    with logged(log, 1):
+        tries.append(1)
+    assert tries == [1, 1]
+    with logged(log, 2):  # nothing is left of it
+        tries.append(2)
+    assert tries[-1] == 2
+
+
+@pytest.mark.parametrize(("code", "tried_again"), [(75, True), (1, False), ("torch sees no GPU", False)])
+def test_a_job_that_was_asked_to_stop_is_tried_again(
+    tmp_path: Path, code: int | str, tried_again: bool
+) -> None:
+    with pytest.raises(SystemExit), logged(tmp_path / "job.log", 1):
+        raise SystemExit(code)
+    tried = False
+    try:
+        with logged(tmp_path / "job.log", 2):
+            tried = True
+    except SystemExit:
+        pass
+    assert tried is tried_again

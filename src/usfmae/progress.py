@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+#: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
+STOPPED = 75
 #: Seconds between two plain lines.
 INTERVAL = 10.0
 #: The log file of the running job, while `logged` is active.
@@ -21,21 +23,38 @@ _log: TextIO | None = None
 
 
 @contextmanager
-def logged(path: Path | str) -> Iterator[None]:
+def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     """Sends what the job says to its log file as well as to the terminal.
 
     An error that this package raises itself (a wrong setting, a leaking split, a truncated file) ends the
     job with its sentence on the terminal and its traceback in the log; any other is raised as it is.
+
+    `attempt` counts from 1. A cluster's profile sends a failed job again by itself: that helps one that was
+    cut or killed, and costs an allocation for one that made an error. So an error leaves a mark beside the
+    log, and a later attempt that finds it ends with the same sentence at once. The first attempt, made by a
+    person, removes it.
     """
     global _log
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    mark = Path(path).with_suffix(".failed")
+    if attempt > 1 and mark.exists():
+        said = f"{mark.read_text(encoding='utf-8')}\n(attempt {attempt}: not tried again after an error)"
+        Path(path).write_text(said, encoding="utf-8")
+        print(f"\nerror: {said}\n", file=sys.stderr, flush=True)
+        raise SystemExit(1)
+    mark.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
     with open(path, "w", encoding="utf-8") as _log:
         sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
         try:
             yield
+        except SystemExit as error:
+            if error.code not in (None, 0, STOPPED):
+                mark.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
+            raise
         except Exception as error:
             traceback.print_exc(file=_log)
+            mark.write_text(str(error) or type(error).__name__, encoding="utf-8")
             if _is_ours(error):
                 print(f"\nerror: {error}\n", file=err, flush=True)
                 raise SystemExit(1) from None

@@ -9,7 +9,7 @@ from usfmae.record import write_table
 from usfmae.report.figures_corpus import corpus_samples, duplicate_pairs
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     settings, name = settings_from(snakemake.config), snakemake.wildcards.corpus
     members = settings.members(name)
     simulated = set(settings.simulated(members))

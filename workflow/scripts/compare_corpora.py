@@ -7,7 +7,7 @@ from usfmae.progress import logged
 from usfmae.record import write_table
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     settings = settings_from(snakemake.config)
     names = [snakemake.wildcards.corpus, snakemake.wildcards.pretraining]
     ours, theirs = (settings.corpora[n].model_copy(update={"datasets": settings.members(n)}) for n in names)

@@ -8,7 +8,7 @@ from usfmae.progress import logged
 from usfmae.record import write_table
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     settings = settings_from(snakemake.config)
     task = settings.tasks[snakemake.wildcards.task]
     tables = statistics_tables(

@@ -6,7 +6,7 @@ from usfmae.corpus.curation.frames import curate
 from usfmae.progress import logged
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     settings, name = settings_from(snakemake.config), snakemake.wildcards.dataset
     table = curate(
         name,

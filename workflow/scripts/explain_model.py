@@ -9,7 +9,7 @@ from usfmae.progress import logged
 from usfmae.report.panels import draw_contact_sheet, draw_panels
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
     settings, out = settings_from(snakemake.config), Path(snakemake.output[0]).parent
     task, model = settings.tasks[snakemake.wildcards.task], settings.models[snakemake.wildcards.model]

@@ -8,7 +8,7 @@ from usfmae.deployment.export import export
 from usfmae.progress import logged
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
     export(
         Path(snakemake.input.weights).parent,

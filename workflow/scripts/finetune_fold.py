@@ -8,7 +8,7 @@ from usfmae.progress import logged
 from usfmae.settings import settings_from
 from usfmae.training.finetune import finetune
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
     settings, names = settings_from(snakemake.config), snakemake.wildcards
     task = settings.tasks[names.task]

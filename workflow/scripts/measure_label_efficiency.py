@@ -7,7 +7,7 @@ from usfmae.progress import logged
 from usfmae.record import write_table
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     task = settings_from(snakemake.config).tasks[snakemake.wildcards.task]
     folders = list(dict.fromkeys(Path(path).parent for path in snakemake.input))
     table = label_efficiency(folders, classes=list(task.classes), positive=task.positive, primary=task.metric)

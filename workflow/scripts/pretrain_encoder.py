@@ -7,7 +7,7 @@ import torch
 from usfmae.progress import logged
 from usfmae.training.launch import run
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
     given, gpus = snakemake.input, int(snakemake.resources.get("gpu", 0))
     one = {key: str(given[key]) for key in ("folds", "initial_weights", "chosen") if given.get(key)}

@@ -8,7 +8,7 @@ from usfmae.record import write_json
 from usfmae.settings import settings_from
 from usfmae.tracking import sync
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     counts = sync(
         Path("results"),
         os.environ.get("MLFLOW_TRACKING_URI"),

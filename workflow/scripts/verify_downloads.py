@@ -6,7 +6,7 @@ from pathlib import Path
 from usfmae.corpus.download.fetch import verify
 from usfmae.progress import logged
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     problems = verify(Path("resources")) + verify(Path("resources/weights"))
     print("\n".join(problems) or "Everything in resources/ is as it was fetched.")
     if problems:

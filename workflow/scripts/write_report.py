@@ -6,7 +6,7 @@ from usfmae.progress import logged
 from usfmae.report.page import write_report
 from usfmae.settings import settings_from
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     results = Path("results")
     write_report(
         settings_from(snakemake.config),

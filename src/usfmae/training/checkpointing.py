@@ -13,10 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from usfmae.progress import STOPPED
 from usfmae.record import atomic
 
-#: Exit code of a run that was asked to stop, has checkpointed, and should be started again (EX_TEMPFAIL).
-STOPPED = 75
 #: States kept: where the newest is cut short, the one before it counts.
 KEPT = 2
 
