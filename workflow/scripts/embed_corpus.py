@@ -8,7 +8,7 @@ from usfmae.progress import logged
 from usfmae.settings import settings_from
 from usfmae.training.embedding import embed_corpus
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
     settings = settings_from(snakemake.config)
     recipe = settings.recipes.pretrain[snakemake.wildcards.recipe]

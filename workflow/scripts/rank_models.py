@@ -8,7 +8,7 @@ from usfmae.evaluation.comparison.ranks import rank_models, task_values
 from usfmae.progress import logged
 from usfmae.record import write_table
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     values, datasets = {}, {}
     for file in map(Path, snakemake.input):
         task = file.parent.name
