@@ -9,7 +9,8 @@ from usfmae.training.launch import run
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
-    given, gpus = snakemake.input, int(snakemake.resources.get("gpu", 0))
+    given, nodes = snakemake.input, int(snakemake.resources.get("nodes", 1))
+    gpus = int(snakemake.resources.get("gpu", 0)) // nodes  # of each node
     one = {key: str(given[key]) for key in ("folds", "initial_weights", "chosen") if given.get(key)}
     asked = {
         **one,
@@ -20,4 +21,4 @@ with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
         "checkpoints": snakemake.params.checkpoints,
         "gpus": gpus,
     }
-    run(snakemake.config, asked, processes=gpus)
+    run(snakemake.config, asked, processes=gpus, nodes=nodes, threads=snakemake.threads)

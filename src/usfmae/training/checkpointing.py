@@ -16,6 +16,8 @@ from torch import nn
 from usfmae.progress import STOPPED
 from usfmae.record import atomic
 
+#: What a run that was asked to stop says last.
+LEAVES = "stopped by TERM"
 #: States kept: where the newest is cut short, the one before it counts.
 KEPT = 2
 
@@ -127,7 +129,7 @@ class StopFlag:
 def leave(description: str, progress: Progress) -> None:
     """Ends the process so that it is started again and goes on."""
     print(
-        f"{description}: stopped by TERM in epoch {progress.epoch} after step {progress.step}",
+        f"{description}: {LEAVES} in epoch {progress.epoch} after step {progress.step}",
         file=sys.stderr,
     )
     raise SystemExit(STOPPED)

@@ -1,4 +1,4 @@
-"""Starts a pretraining: in this process, or in several through `torchrun`.
+"""Starts a pretraining: in this process, or in several through `torchrun`, on one node or more.
 
     torchrun --nproc-per-node 4 -m usfmae.training.launch job.json
 
@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,11 @@ from typing import Any
 
 from usfmae.record import write_json
 from usfmae.settings import settings_from
-from usfmae.training.checkpointing import STOPPED
+from usfmae.training.checkpointing import LEAVES, STOPPED
 from usfmae.training.pretrain import Job, pretrain
+
+#: Where the processes of several nodes meet: the job's number chooses, so that two jobs seldom share one.
+PORTS = range(20000, 30000)
 
 
 def job_of(config: dict[str, Any], asked: dict[str, Any]) -> Job:
@@ -50,16 +55,20 @@ def job_of(config: dict[str, Any], asked: dict[str, Any]) -> Job:
     )
 
 
-def run(config: dict[str, Any], asked: dict[str, Any], processes: int) -> None:
-    """Runs the job in `processes` processes on this node. Raises SystemExit with the code of those that fail;
-    after TERM it is 75, as of a single process."""
-    if processes <= 1:
+def run(
+    config: dict[str, Any], asked: dict[str, Any], processes: int, *, nodes: int = 1, threads: int = 1
+) -> None:
+    """Runs the job in `processes` processes a node, on `nodes` nodes of this job's Slurm allocation.
+
+    `threads` are the cores of each process. Raises SystemExit with the code of those that fail; after TERM it
+    is 75, as of a single process.
+    """
+    if processes <= 1 and nodes <= 1:
         pretrain(job_of(config, asked))
         return
     job = Path(asked["checkpoints"]) / "job.json"
     write_json(job, {"config": config, "asked": asked})
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", str(processes), "-m", "usfmae.training.launch", str(job)]
+    command = [*torchrun(processes, nodes, threads), "-m", "usfmae.training.launch", str(job)]
     stopped = False
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as started:
 
@@ -72,11 +81,28 @@ def run(config: dict[str, Any], asked: dict[str, Any], processes: int) -> None:
         try:
             for line in started.stdout or ():
                 print(line, end="", flush=True)  # into the job's log, as what a single process says
+                # Slurm may send TERM to the processes on the nodes and not to this one.
+                stopped = stopped or LEAVES in line
             code = started.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
     if code:
         raise SystemExit(STOPPED if stopped else code)
+
+
+def torchrun(processes: int, nodes: int = 1, threads: int = 1) -> list[str]:
+    """The command that starts `processes` processes on this node, or by `srun` on each of `nodes` nodes."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    if nodes == 1:
+        return [*start, "--standalone"]
+    number = int(os.environ["SLURM_JOB_ID"])
+    # One agent a node, with all the cores that the job has there; they meet at this one, the first.
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    # Seconds after which the others are ended where one node fails; the first needs some to write its end.
+    srun += [f"--cpus-per-task={processes * threads}", "--wait=300"]
+    meeting = f"{socket.gethostname()}:{PORTS.start + number % len(PORTS)}"
+    start += ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting]
+    return [*srun, *start, "--rdzv-id", str(number)]
 
 
 def _path(name: str | None) -> Path | None:

@@ -117,7 +117,12 @@ def pretrain(job: Job) -> None:
     last = history.iloc[-1]
     run.finish(
         metrics={"train_loss": last["train_loss"], "validation_loss": last["validation_loss"]},
-        counts={"train": len(train), "validation": len(validation), "left_out": excluded},
+        counts={
+            "train": len(train),
+            "validation": len(validation),
+            "left_out": excluded,
+            "processes": at.count,
+        },
         inputs=inputs,
         outputs=outputs,
         simulated=job.simulated,

@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine, with two pretended GPUs, as a cluster for tests.
+"""A real Slurm on this machine, of one node or more with two pretended GPUs each, as a cluster for tests.
 
 Needs root and Debian's packages slurm-wlm and munge.
 """
@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 #: Where Slurm looks by itself: the executor plugin takes SLURM_CONF away from jobs.
 CONFIGURATION = Path("/etc/slurm")
 STATE = Path("/run/slurm-test")
 GPUS = 2
+#: Of each node, in MB: room for one job of this study, so that a core here runs one.
+MEMORY = 1500
 
 SLURM_CONF = """\
 ClusterName=test
@@ -29,11 +32,11 @@ AuthType=auth/munge
 AuthInfo=socket={state}/munge.socket
 CryptoType=crypto/munge
 StateSaveLocation={state}/controller
-SlurmdSpoolDir={state}/node
+SlurmdSpoolDir={state}/%n
 SlurmctldPidFile={state}/slurmctld.pid
-SlurmdPidFile={state}/slurmd.pid
+SlurmdPidFile={state}/%n.pid
 SlurmctldLogFile={state}/log/slurmctld.log
-SlurmdLogFile={state}/log/slurmd.log
+SlurmdLogFile={state}/log/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -51,32 +54,54 @@ MinJobAge=300
 SchedulerParameters=batch_sched_delay=1,sched_interval=2
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory={memory} Gres=gpu:pretended:{gpus} State=UNKNOWN
-PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
+NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports}] CPUs=2 RealMemory={memory} \
+Gres=gpu:pretended:{gpus} State=UNKNOWN
+PartitionName=test Nodes={nodes} Default=YES MaxTime=INFINITE State=UP
 """
-# Any device file stands for a GPU: Slurm hands out its number, and nothing opens it.
-GRES_CONF = "NodeName={host} Name=gpu Type=pretended Count={gpus} File=/dev/tty[1-{gpus}]\n"
+# Any file stands for a GPU: Slurm hands out its number, and nothing opens it.
+GRES_CONF = "NodeName={nodes} Name=gpu Type=pretended Count={gpus} File={state}/gpu[1-{gpus}]\n"
+#: Of the nodes' daemons: each listens at its own.
+PORTS = 17001
 
 
-class SlurmNode:
-    """Controller, node daemon and munge; `stop` ends them and every job that still runs."""
+class Job(NamedTuple):
+    """As `squeue` says it. `node` is empty while it waits; `gpus` as asked for, for example `gres:gpu:1`."""
 
-    def __init__(self) -> None:
-        self.host = socket.gethostname().split(".")[0]
-        self.daemons: list[subprocess.Popen[bytes]] = []
+    number: str
+    state: str
+    node: str
+    gpus: str
+    comment: str
+
+
+class SlurmCluster:
+    """Controller, munge and a daemon a node; `stop` ends them and every job that still runs."""
+
+    def __init__(self, nodes: int = 1) -> None:
+        self.nodes = [f"node{number + 1}" for number in range(nodes)]
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         shutil.rmtree(STATE, ignore_errors=True)  # of a cluster that was killed
-        for name in ("controller", "node", "log", "munge"):
+        for name in ("controller", "log", "munge", *self.nodes):
             (STATE / name).mkdir(parents=True, exist_ok=True)
+        for number in range(GPUS):
+            (STATE / f"gpu{number + 1}").touch()
         CONFIGURATION.mkdir(parents=True, exist_ok=True)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-        values = {"host": self.host, "state": STATE, "memory": memory * 9 // 10, "gpus": GPUS}
+        values = {
+            "host": socket.gethostname().split(".")[0],
+            "state": STATE,
+            "nodes": ",".join(self.nodes),
+            "ports": f"{PORTS}-{PORTS + len(self.nodes) - 1}",
+            "memory": MEMORY,
+            "gpus": GPUS,
+        }
         (CONFIGURATION / "slurm.conf").write_text(SLURM_CONF.format(**values), encoding="utf-8")
         (CONFIGURATION / "gres.conf").write_text(GRES_CONF.format(**values), encoding="utf-8")
         self._start_munge()
-        self._daemon("slurmctld", "-D", "-i")
-        self.start_node()
+        self._daemon("slurmctld", "slurmctld", "-D", "-i")
+        for node in self.nodes:
+            self.start_node(node)
 
     def _start_munge(self) -> None:
         key = STATE / "munge/munge.key"
@@ -84,46 +109,45 @@ class SlurmNode:
         key.write_bytes(os.urandom(1024))
         options = [f"--socket={STATE}/munge.socket", f"--key-file={key}", f"--pid-file={STATE}/munge/pid"]
         options += [f"--log-file={STATE}/munge/log", f"--seed-file={STATE}/munge/seed", "--force"]
-        self._daemon("munged", "--foreground", *options)
+        self._daemon("munged", "munged", "--foreground", *options)
         wait_for(lambda: (STATE / "munge.socket").exists(), "munge to open its socket")
 
-    def start_node(self) -> None:
+    def start_node(self, node: str) -> None:
         """Starts the node's daemon, and waits until the controller gives it jobs."""
-        self.node = self._daemon("slurmd", "-D")
-        wait_for(lambda: self.state() in ("idle", "mixed", "allocated"), "the node to be ready")
+        self._daemon(node, "slurmd", "-D", "-N", node)
+        wait_for(lambda: self.state(node) in ("idle", "mixed", "allocated"), f"{node} to be ready")
 
-    def kill_node(self) -> None:
+    def kill_node(self, node: str) -> None:
         """The node's daemon dies, as it does with the machine it runs on; so do its jobs."""
-        self.node.send_signal(signal.SIGKILL)
-        self.node.wait()
+        self.daemons[node].kill()
+        self.daemons[node].wait()
         for step in children_of("slurmstepd"):
             kill_tree(step)
 
-    def state(self) -> str:
+    def state(self, node: str) -> str:
         """As `sinfo` says it: idle, mixed, allocated, down, …; an asterisk: it does not answer."""
-        return said("sinfo", "--noheader", "--format", "%T").strip()
+        return said("sinfo", "--noheader", "--nodes", node, "--format", "%T").strip()
 
-    def jobs(self) -> list[tuple[str, str, str]]:
-        """(number, state, comment) of each job that waits or runs."""
-        lines = said("squeue", "--noheader", "--array", "--format", "%i|%T|%k").splitlines()
-        return [tuple(line.split("|", 2)) for line in lines]  # type: ignore[misc]
+    def jobs(self) -> list[Job]:
+        """Each job that waits or runs."""
+        lines = said("squeue", "--noheader", "--array", "--format", "%i|%T|%N|%b|%k").splitlines()
+        return [Job(*line.split("|", 4)) for line in lines]
 
     def stop(self) -> None:
-        for number, _, _ in self.jobs():
-            subprocess.run(["scancel", number], check=False)
-        wait_for(lambda: not self.jobs(), "the jobs to end", seconds=30)
-        for daemon in reversed(self.daemons):
+        for job in self.jobs():
+            subprocess.run(["scancel", job.number], check=False)
+        with suppress(AssertionError):  # whatever is left, the daemons end
+            wait_for(lambda: not self.jobs(), "the jobs to end", seconds=30)
+        for daemon in reversed(self.daemons.values()):
             daemon.terminate()
-        for daemon in self.daemons:
+        for daemon in self.daemons.values():
             daemon.wait(timeout=30)
         shutil.rmtree(STATE, ignore_errors=True)
 
-    def _daemon(self, *command: str) -> subprocess.Popen[bytes]:
+    def _daemon(self, name: str, *command: str) -> None:
         program = shutil.which(command[0]) or f"/usr/sbin/{command[0]}"
-        log = (STATE / "log" / f"{command[0]}.out").open("ab")
-        daemon = subprocess.Popen([program, *command[1:]], stdout=log, stderr=log)
-        self.daemons.append(daemon)
-        return daemon
+        log = (STATE / "log" / f"{name}.out").open("ab")
+        self.daemons[name] = subprocess.Popen([program, *command[1:]], stdout=log, stderr=log)
 
 
 def said(*command: str) -> str:
