@@ -10,7 +10,8 @@ from usfmae.settings import settings_from
 
 min_version("9.20")
 
-CONFIG = Path(workflow.basedir) / "config"
+# Beside this file, also where workflow/Snakefile includes it.
+CONFIG = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)) / "config"
 
 
 configfile: CONFIG / "datasets.yaml"

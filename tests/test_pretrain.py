@@ -188,7 +188,7 @@ def test_a_grid_by_frame_is_the_notebooks_shuffled_k_fold(corpus: Path) -> None:
 
 def test_all_frames_are_learned_from_where_nothing_is_held_back(corpus: Path) -> None:
     record = json.loads((run(corpus, pretrain_recipe(validation_fraction=0)) / "run.json").read_text())
-    assert record["counts"] == {"train": 96, "validation": 0, "left_out": 0}
+    assert record["counts"] == {"train": 96, "validation": 0, "left_out": 0, "processes": 1}
     assert record["metrics"]["validation_loss"] is None
 
 

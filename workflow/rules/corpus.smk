@@ -60,7 +60,7 @@ rule audit_corpus:
         "../../envs/usfmae.yaml"
     resources:
         # 4.3 GB for 370,000 frames (docs/results.md); a cluster's profile tries again with more.
-        mem_mb=lambda w, attempt: 4000 * attempt,
+        mem_mb=4000,
         runtime=60,
     params:
         corpus=lambda w: settings.audited(w.corpus),
