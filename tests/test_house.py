@@ -146,9 +146,10 @@ def test_every_script_is_the_door_of_a_rule_and_writes_its_log() -> None:
     there = sorted(path.name for path in (ROOT / "workflow/scripts").glob("*.py"))
     assert sorted(used) == there
     for name in there:
-        assert "with logged(snakemake.log[0]):" in (ROOT / "workflow/scripts" / name).read_text(
-            encoding="utf-8"
-        )
+        text = (ROOT / "workflow/scripts" / name).read_text(encoding="utf-8")
+        # Downloads run on the login node, where a rule's own retries are right.
+        attempt = "" if name.startswith("fetch_") else ', snakemake.resources.get("attempt", 1)'
+        assert f"with logged(snakemake.log[0]{attempt}):" in text, name
 
 
 def pinned(lock: str) -> dict[str, set[str]]:

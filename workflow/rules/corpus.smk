@@ -59,8 +59,8 @@ rule audit_corpus:
     conda:
         "../../envs/usfmae.yaml"
     resources:
-        # 4.3 GB for 370,000 frames (docs/results.md); a cluster's profile tries again with more.
-        mem_mb=4000,
+        # 4.3 GB for 370,000 frames (docs/results.md).
+        mem_mb=5000,
         runtime=60,
     params:
         corpus=lambda w: settings.audited(w.corpus),
