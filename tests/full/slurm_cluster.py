@@ -20,8 +20,8 @@ from typing import NamedTuple
 CONFIGURATION = Path("/etc/slurm")
 STATE = Path("/run/slurm-test")
 GPUS = 2
-#: Of each node, in MB: room for one job of this study, so that a core here runs one.
-MEMORY = 1500
+#: Of each node, in MB, as Slurm counts it.
+MEMORY = 6000
 
 SLURM_CONF = """\
 ClusterName=test

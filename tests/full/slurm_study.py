@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,8 @@ SMALL = {
         "finetune": {"tiny": {"training": {"device": "cpu"}}},
     },
 }
-#: A node here has not what the profile asks for.
-FITTING = ["pretrain_encoder:gpu=1", "finetune_fold:gpu=1"]
+#: A node here has not what the profile asks for; by its memory it takes one fold at a time.
+FITTING = ["pretrain_encoder:gpu=1", "finetune_fold:gpu=1", "finetune_fold:mem_mb=4000"]
 DEFAULTS = ["mem_mb=1000", "runtime=10", "attempt=attempt"]
 PRETRAINED = Path("results/pretrain/demo/encoder.safetensors")
 FOLD = "results/finetune/neck/{model}/tiny/fraction-1/seed-0/fold-{fold}"
@@ -75,6 +76,9 @@ def submitted(folder: Path) -> dict[str, int]:
         if "has been submitted with SLURM jobid" in line:
             rule = line.split("/rule_", 1)[1].split("/", 1)[0]
             jobs[rule] = jobs.get(rule, 0) + 1
+        elif array := re.search(r"Submitted array job with Snakemake IDs ([\d,]+)", line):
+            # The profile makes arrays of one rule's jobs.
+            jobs["finetune_fold"] = jobs.get("finetune_fold", 0) + len(array[1].split(","))
     return jobs
 
 
