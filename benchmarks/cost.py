@@ -147,9 +147,7 @@ def main() -> None:
     print(table(["stage", "runs", "million frames", "EFLOP", "GPU hours", "GB stored"], rows))
     known = {n: settings.datasets[n].bytes for c in settings.study_corpora() for n in settings.members(c)}
     stated = [size for size in known.values() if size]
-    print(
-        f"\n{sum(stated) / 1e9:,.0f} GB to download for the {len(stated)} of {len(known)} releases that say it"
-    )
+    print(f"\n{sum(stated) / 1e9:,.0f} GB of downloads, {len(stated)} of {len(known)} releases counted")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from usfmae import progress as module
 from usfmae.corpus.readers import read_frames
-from usfmae.progress import clock, logged, progress
-from usfmae.record import Run
+from usfmae.progress import clock, ended, logged, progress
+from usfmae.record import Run, atomic
 
 
 @pytest.fixture
@@ -133,3 +136,20 @@ def test_a_job_that_was_asked_to_stop_is_tried_again(
     except SystemExit:
         pass
     assert tried is tried_again
+
+
+def test_term_ends_a_job_as_an_exception_does_and_says_so_to_the_next_attempt(tmp_path: Path) -> None:
+    log, table = tmp_path / "job.log", tmp_path / "table.csv"
+    with pytest.raises(SystemExit, match="75"), logged(log):
+        with atomic(table) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        raise AssertionError("the job went on")
+    assert not table.exists() and not list(tmp_path.glob(".writing-*"))
+    assert ended(log) == "stopped"
+    with logged(log, 2):
+        assert ended(log) == "killed"  # as long as it runs, nothing is said yet
+    with pytest.raises(ValueError), logged(log, 3):
+        raise ValueError("an error")
+    assert ended(log) == "error"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
+from types import FrameType
+from typing import Literal, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -32,29 +35,34 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     `attempt` counts from 1. A cluster's profile sends a failed job again by itself: that helps one that was
     cut or killed, and costs an allocation for one that made an error. So an error leaves a mark beside the
     log, and a later attempt that finds it ends with the same sentence at once. The first attempt, made by a
-    person, removes it.
+    person, removes it. TERM, which comes before a time limit, leaves another (`ended` reads them) and ends
+    the job with code 75.
     """
     global _log
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    mark = Path(path).with_suffix(".failed")
-    if attempt > 1 and mark.exists():
-        said = f"{mark.read_text(encoding='utf-8')}\n(attempt {attempt}: not tried again after an error)"
-        Path(path).write_text(said, encoding="utf-8")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failed, stopped = _marks(path)
+    if attempt > 1 and failed.exists():
+        said = f"{failed.read_text(encoding='utf-8')}\n(attempt {attempt}: not tried again after an error)"
+        path.write_text(said, encoding="utf-8")
         print(f"\nerror: {said}\n", file=sys.stderr, flush=True)
         raise SystemExit(1)
-    mark.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    stopped.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with open(path, "w", encoding="utf-8") as _log:
+    with open(path, "w", encoding="utf-8") as _log, _leaving_on_term():
         sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
         try:
             yield
         except SystemExit as error:
-            if error.code not in (None, 0, STOPPED):
-                mark.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
+            if error.code == STOPPED:
+                stopped.touch()
+            elif error.code:
+                failed.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
             raise
         except Exception as error:
             traceback.print_exc(file=_log)
-            mark.write_text(str(error) or type(error).__name__, encoding="utf-8")
+            failed.write_text(str(error) or type(error).__name__, encoding="utf-8")
             if _is_ours(error):
                 print(f"\nerror: {error}\n", file=err, flush=True)
                 raise SystemExit(1) from None
@@ -63,6 +71,35 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
             sys.stdout, sys.stderr = out, err
             _log.flush()
             _log = None
+
+
+def ended(path: Path | str) -> Literal["error", "stopped", "killed"]:
+    """How the last attempt of a job that did not succeed ended, by its log: with an error of its own, stopped
+    by TERM, or killed without a word (its memory did not suffice, or its node died)."""
+    failed, stopped = _marks(Path(path))
+    return "error" if failed.exists() else "stopped" if stopped.exists() else "killed"
+
+
+def _marks(log: Path) -> tuple[Path, Path]:
+    return log.with_suffix(".failed"), log.with_suffix(".stopped")
+
+
+@contextmanager
+def _leaving_on_term() -> Iterator[None]:
+    """TERM ends the job as an exception does, so that what is half-written is removed. Training has a better
+    way of its own (`usfmae.training.checkpointing`)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(STOPPED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_ours(error: Exception) -> bool:

@@ -65,12 +65,13 @@ PORTS = 17001
 
 
 class Job(NamedTuple):
-    """As `squeue` says it. `node` is empty while it waits; `gpus` as asked for, for example `gres:gpu:1`."""
+    """As `squeue` says it. `node` is empty while it waits; `gpus` and `memory` as asked for."""
 
     number: str
     state: str
     node: str
     gpus: str
+    memory: str
     comment: str
 
 
@@ -130,8 +131,8 @@ class SlurmCluster:
 
     def jobs(self) -> list[Job]:
         """Each job that waits or runs."""
-        lines = said("squeue", "--noheader", "--array", "--format", "%i|%T|%N|%b|%k").splitlines()
-        return [Job(*line.split("|", 4)) for line in lines]
+        lines = said("squeue", "--noheader", "--array", "--format", "%i|%T|%N|%b|%m|%k").splitlines()
+        return [Job(*line.split("|", 5)) for line in lines]
 
     def stop(self) -> None:
         for job in self.jobs():

@@ -62,9 +62,15 @@ def start(started: list[str], log: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def run(started: list[str], folder: Path, seconds: float = 600) -> tuple[int, str]:
+def run(started: list[str], folder: Path, seconds: float = 900) -> tuple[int, str]:
+    """The exit code and what Snakemake said."""
     log = folder / f"snakemake-{time.monotonic_ns()}.log"
-    code = start(started, log).wait(timeout=seconds)
+    with start(started, log) as running:
+        try:
+            code = running.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise AssertionError(log.read_text(encoding="utf-8")) from None
     return code, log.read_text(encoding="utf-8")
 
 

@@ -71,16 +71,16 @@ def test_a_time_limit_that_cuts_pretraining_twice_changes_no_bit_of_its_weights(
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
 
 
-def test_a_requeued_a_cancelled_and_an_orphaned_job_go_on_where_they_were(
+def test_a_requeued_orphaned_killed_and_cancelled_job_goes_on_where_it_was(
     cluster: SlurmCluster, study: Path, unbroken: tuple[Path, int], tmp_path: Path
 ) -> None:
-    """`scontrol requeue`, the node's daemon and its jobs killed, then `scancel`: in one pretraining."""
+    """`scontrol requeue`; the node's daemon and its jobs killed; the training killed as for its memory, after
+    which it gets more; `scancel`, after which it does not: in one pretraining."""
     weights, epochs = unbroken
     folder = copied(study, tmp_path)
-    started = command(
-        folder, "pretrain", settings=longer(epochs), defaults=[*DEFAULTS, "slurm_extra='--requeue'"]
-    )
-    running = start(started, folder / "snakemake-1.log")
+    defaults = [*DEFAULTS, "slurm_extra='--requeue'"]
+    log = folder / "snakemake-1.log"
+    running = start(command(folder, "pretrain", settings=longer(epochs), defaults=defaults), log)
     panels = folder / "checkpoints/pretrain/demo"
 
     reached = wait_for_panel(panels, 0)
@@ -91,6 +91,13 @@ def test_a_requeued_a_cancelled_and_an_orphaned_job_go_on_where_they_were(
     wait_for(lambda: cluster.state(node) in ("down", "down*"), "Slurm to see that the node is gone")
     cluster.start_node(node)
     reached = wait_for_panel(panels, reached + 5)
-    subprocess.run(["scancel", cluster.jobs()[0].number], check=True)
-    assert running.wait(timeout=300) == 0, (folder / "snakemake-1.log").read_text(encoding="utf-8")
+    before = cluster.jobs()[0]
+    subprocess.run(["pkill", "-KILL", "--full", f"{folder}.*pretrain_encoder"], check=True)
+    reached = wait_for_panel(panels, reached + 5)
+    killed = cluster.jobs()[0]
+    subprocess.run(["scancel", killed.number], check=True)
+    wait_for_panel(panels, reached + 5)
+    cancelled = cluster.jobs()[0]
+    assert [job.memory for job in (before, killed, cancelled)] == ["2000M", "4000M", "2000M"]
+    assert running.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
