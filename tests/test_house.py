@@ -233,6 +233,9 @@ def test_the_docs_say_why_each_dependency_is_there() -> None:
     assert not unexplained
 
 
+PROFILES = ("default", "gpu", "slurm")
+
+
 @pytest.mark.parametrize("name", ["slurm", "gpu"])
 def test_a_profile_names_rules_that_exist_and_every_one_that_trains(name: str) -> None:
     profile = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text(encoding="utf-8"))
@@ -241,3 +244,16 @@ def test_a_profile_names_rules_that_exist_and_every_one_that_trains(name: str) -
     named = profile["set-resources"].keys() | profile["set-threads"].keys()
     assert named <= rules
     assert {"pretrain_encoder", "pretrain_fold", "finetune_fold", "explain_model"} <= named
+
+
+def test_what_breaks_on_clusters_is_not_in_the_profiles_or_rules() -> None:
+    """The measured traps: retries of a rule burn its allocation, USR1 kills Snakemake and not the training,
+    profiles/default wins over --profile, and --profile slurm looks in ./slurm alone."""
+    assert (ROOT / "slurm").resolve() == ROOT / "profiles/slurm"
+    read = {name: (ROOT / f"profiles/{name}/config.yaml").read_text(encoding="utf-8") for name in PROFILES}
+    keys = {name: set(yaml.safe_load(text)) for name, text in read.items()}
+    assert not keys["default"] & (keys["slurm"] | keys["gpu"])
+    assert "--signal=TERM@" in read["slurm"] and "--signal=USR1" not in "".join(read.values())
+    assert not re.search(r"^\s+(tasks|gres):", read["slurm"], re.MULTILINE)
+    trained = [text for name, text in DOORS.items() if not name.startswith("fetch_")]
+    assert not [text for text in trained if re.search(r"^\s+retries:", text, re.MULTILINE)]
