@@ -31,7 +31,7 @@ def test_of_an_array_of_folds_the_failing_one_is_named_the_others_finish_and_a_r
     every_step: dict[str, object] = {
         "recipes": {"finetune": {"tiny": {"training": {"checkpoint_minutes": 0}}}}
     }
-    code, text = run(command(folder, "finetune", settings=every_step), folder)
+    code, text = run([*command(folder, "finetune", settings=every_step), "--retries", "1"], folder)
     assert code != 0 and "Submitted array job" in text
     done = sorted(path.parent.as_posix() for path in folder.glob("results/finetune/**/predictions.parquet"))
     assert len(done) == 3
@@ -53,7 +53,7 @@ def test_a_job_that_got_other_gpus_than_it_asked_for_stops_with_one_line_and_cos
     """Without `device: cpu`: the pretended GPU is in CUDA_VISIBLE_DEVICES, and torch sees none."""
     folder = copied(study, tmp_path)
     settings: dict[str, object] = {"recipes": {"pretrain": {"demo": {"training": {"device": "cuda"}}}}}
-    code, text = run(command(folder, "pretrain", settings=settings), folder)
+    code, text = run([*command(folder, "pretrain", settings=settings), "--retries", "1"], folder)
     assert code != 0
     assert "error: the job asked for 1 GPUs, but torch sees 0; training.device: cpu needs none" in text
     assert text.count("not tried again after an error") >= 1
