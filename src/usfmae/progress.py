@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -53,15 +55,18 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
                 mark.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
             raise
         except Exception as error:
-            traceback.print_exc(file=_log)
-            mark.write_text(str(error) or type(error).__name__, encoding="utf-8")
-            if _is_ours(error):
-                print(f"\nerror: {error}\n", file=err, flush=True)
+            sentence = str(error) if _is_ours(error) else _of_the_disk(error)
+            with suppress(OSError):  # the disk of the logs may be the one that is full
+                traceback.print_exc(file=_log)
+                mark.write_text(sentence or str(error) or type(error).__name__, encoding="utf-8")
+            if sentence:
+                print(f"\nerror: {sentence}\n", file=err, flush=True)
                 raise SystemExit(1) from None
             raise
         finally:
             sys.stdout, sys.stderr = out, err
-            _log.flush()
+            with suppress(OSError):
+                _log.flush()
             _log = None
 
 
@@ -69,6 +74,24 @@ def _is_ours(error: Exception) -> bool:
     """Whether a `raise` statement of this package raised it: its message was written for people."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise")
+
+
+def _of_the_disk(error: BaseException | None) -> str:
+    """What to do where the disk did not take a file; empty for another error. torch and safetensors turn the
+    system's error into one of their own, and leave it behind theirs or quote it."""
+    advice = {
+        errno.ENOSPC: "make room there",
+        errno.EDQUOT: "make room within the quota",
+        errno.EROFS: "make the folder writable, or work in another one with --directory",
+    }
+    while error is not None:
+        for number, what in advice.items():
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                where = getattr(error, "filename", None)
+                place = f"{where}: " if where else ""
+                return f"{place}{os.strerror(number)}: {what} and start the same command again"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def progress(
