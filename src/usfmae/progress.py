@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import socket
 import sys
 import time
 import traceback
@@ -18,6 +20,8 @@ T = TypeVar("T")
 
 #: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
 STOPPED = 75
+#: Seconds that a job waits for another process that still makes the same.
+PATIENCE = 60.0
 #: Seconds between two plain lines.
 INTERVAL = 10.0
 #: The log file of the running job, while `logged` is active.
@@ -35,6 +39,9 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     cut or killed, and costs an allocation for one that made an error. So an error leaves a mark beside the
     log, and a later attempt that finds it ends with the same sentence at once. The first attempt, made by a
     person, removes it.
+
+    A job that outlives a Snakemake that was killed goes on alone. The same job, started again beside it,
+    waits for it for `PATIENCE` seconds and then ends with a sentence: two would write the same files.
     """
     global _log
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +53,7 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
         raise SystemExit(1)
     mark.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with open(path, "w", encoding="utf-8") as _log:
+    with _alone(Path(path).with_suffix(".running")), open(path, "w", encoding="utf-8") as _log:
         sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
         try:
             yield
@@ -68,6 +75,39 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
             with suppress(OSError):
                 _log.flush()
             _log = None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps `path` locked, which says who runs; the system lets it go with the process, however that ends.
+    Raises SystemExit where another process keeps it. Where no file can be locked, nothing is."""
+    with path.open("a+", encoding="utf-8") as file:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    print(
+                        f"\nerror: the same job still runs as {file.read() or 'another process'}: its "
+                        "Snakemake was killed and it was not. Wait until it ends, or end it with kill, and "
+                        "start the same command again\n",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    raise SystemExit(1) from None
+                time.sleep(min(1.0, PATIENCE))
+            except OSError:  # a file system without locks
+                break
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _is_ours(error: Exception) -> bool:

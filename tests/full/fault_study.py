@@ -63,7 +63,7 @@ class Started:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def end(self, seconds: float = 600) -> int:
+    def end(self, seconds: float = 1500) -> int:
         try:
             return self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
