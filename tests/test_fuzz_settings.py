@@ -56,7 +56,7 @@ PLACES = places(merged())
 
 
 @given(place=st.sampled_from(PLACES), value=VALUES, key=st.one_of(st.none(), KEYS))
-@fuzz(120)
+@fuzz(50)
 def test_a_changed_value_or_a_further_key_is_taken_or_named(
     place: tuple[Any, ...], value: Any, key: str | None
 ) -> None:
@@ -91,13 +91,13 @@ def load_text(content: bytes) -> None:
 @given(
     content=st.dictionaries(st.sampled_from(["study", "recipes", "tasks", "models", "x"]), VALUES, max_size=3)
 )
-@fuzz(25)
+@fuzz(6)
 def test_an_overlay_of_any_structure_is_taken_or_named(content: dict[str, Any]) -> None:
     load_text(yaml.safe_dump(content).encode())
 
 
 @given(content=st.one_of(st.binary(max_size=40), st.text(alphabet="ab:-[]{}&*!|>'\"#%@\n\t 0", max_size=40)))
-@fuzz(60)
+@fuzz(40)
 def test_a_file_of_any_bytes_is_taken_or_named(content: bytes | str) -> None:
     load_one(content if isinstance(content, bytes) else content.encode())
 
