@@ -94,8 +94,8 @@ def products(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(results.rglob("*")):
         name = path.relative_to(results).as_posix()
-        if not path.is_file() or name.startswith(("mlflow", "report", "figures", "README")):
-            continue
+        if not path.is_file() or name.startswith(("mlflow", "report", "figures", "tables/stages")):
+            continue  # drawings, and times
         if path.suffix == ".parquet":
             found[name] = pd.read_parquet(path).drop(columns=MEASURED, errors="ignore")
         elif path.name == "run.json":

@@ -123,10 +123,12 @@ def test_a_job_that_outlives_its_snakemake_is_waited_for(unbroken: Unbroken, tmp
 def test_two_snakemakes_at_once_are_one_and_a_sentence(unbroken: Unbroken, tmp_path: Path) -> None:
     folder = without_a_fold(unbroken, tmp_path / "study", SCRATCH)
     first = Started(folder, TARGET)
-    running_job(folder, first, SCRATCH)
+    job = running_job(folder, first, SCRATCH)
+    os.kill(job, signal.SIGSTOP)  # so that the first is at work while the second begins
     first_log = first.log.rename(folder / "first.txt")
     second = Started(folder, TARGET)
     assert second.end() != 0
+    os.kill(job, signal.SIGCONT)
     assert "Directory cannot be locked" in second.said() and "--unlock" in second.said()
     assert first.end() == 0, first_log.read_text(encoding="utf-8")
     assert predictions(folder, SCRATCH) == predictions(unbroken.folder, SCRATCH)
