@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from usfmae import attempts
 from usfmae import progress as module
+from usfmae.attempts import ended
 from usfmae.corpus.readers import read_frames
-from usfmae.progress import clock, ended, logged, progress
+from usfmae.progress import clock, logged, progress
 from usfmae.record import Run, atomic
 
 
@@ -92,6 +96,49 @@ def test_an_error_of_another_package_is_raised_as_it_is(
 def test_a_slip_in_our_own_code_is_raised_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(AttributeError), logged(tmp_path / "job.log"):
         Run("pretrain", tmp_path, wildcards={}, parameters=None)  # type: ignore[arg-type]
+
+
+def test_the_same_job_is_never_made_by_two_processes_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What outlives a Snakemake that was killed is named; once it has ended, the job begins."""
+    monkeypatch.setattr(attempts, "PATIENCE", 0.1)
+    other = (
+        "import sys, time; from usfmae.progress import logged\n"
+        f"with logged({str(tmp_path / 'job.log')!r}): print('begun', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "begun\n"
+        with pytest.raises(SystemExit) as ended, logged(tmp_path / "job.log"):
+            raise AssertionError("two at once")
+        assert ended.value.code == 1
+        assert f"the same job still runs as process {first.pid} on " in capfd.readouterr().err
+        assert "begun" in (tmp_path / "job.log").read_text()  # of the first: it is not emptied
+        first.kill()
+    with logged(tmp_path / "job.log"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_no_file_ends_the_job_with_what_to_do(
+    number: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torch and safetensors put an error of their own before the system's."""
+    for error in (
+        OSError(number, os.strerror(number), "results/x.npy"),
+        RuntimeError(f"I/O error: {os.strerror(number)} (os error {number})"),
+    ):
+        with pytest.raises(SystemExit), logged(tmp_path / "job.log"):
+            try:
+                raise error
+            finally:
+                raise RuntimeError("unexpected pos 704 vs 598")
+        said = capfd.readouterr().err
+        assert f"{os.strerror(number)}: make" in said and "start the same command again" in said
+        assert os.strerror(number) in (tmp_path / "job.failed").read_text()
 
 
 def test_a_failed_job_leaves_the_streams_as_they_were(tmp_path: Path) -> None:

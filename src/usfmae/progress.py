@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
+import errno
+import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Literal, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
+from usfmae.attempts import STOPPED, alone, leaving_on_term, marks
+
 T = TypeVar("T")
 
-#: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
-STOPPED = 75
 #: Seconds between two plain lines.
 INTERVAL = 10.0
 #: The log file of the running job, while `logged` is active.
@@ -37,11 +36,14 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     log, and a later attempt that finds it ends with the same sentence at once. The first attempt, made by a
     person, removes it. TERM, which comes before a time limit, leaves another (`ended` reads them) and ends
     the job with code 75.
+
+    A job that outlives a Snakemake that was killed goes on alone. The same job, started again beside it,
+    waits for it for a minute and then ends with a sentence: two would write the same files.
     """
     global _log
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    failed, stopped = _marks(path)
+    failed, stopped = marks(path)
     if attempt > 1 and failed.exists():
         said = f"{failed.read_text(encoding='utf-8')}\n(attempt {attempt}: not tried again after an error)"
         path.write_text(said, encoding="utf-8")
@@ -50,7 +52,7 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     failed.unlink(missing_ok=True)
     stopped.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with open(path, "w", encoding="utf-8") as _log, _leaving_on_term():
+    with alone(path), open(path, "w", encoding="utf-8") as _log, leaving_on_term():
         sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
         try:
             yield
@@ -61,51 +63,43 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
                 failed.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
             raise
         except Exception as error:
-            traceback.print_exc(file=_log)
-            failed.write_text(str(error) or type(error).__name__, encoding="utf-8")
-            if _is_ours(error):
-                print(f"\nerror: {error}\n", file=err, flush=True)
+            sentence = str(error) if _is_ours(error) else _of_the_disk(error)
+            with suppress(OSError):  # the disk of the logs may be the one that is full
+                traceback.print_exc(file=_log)
+                failed.write_text(sentence or str(error) or type(error).__name__, encoding="utf-8")
+            if sentence:
+                print(f"\nerror: {sentence}\n", file=err, flush=True)
                 raise SystemExit(1) from None
             raise
         finally:
             sys.stdout, sys.stderr = out, err
-            _log.flush()
+            with suppress(OSError):
+                _log.flush()
             _log = None
-
-
-def ended(path: Path | str) -> Literal["error", "stopped", "killed"]:
-    """How the last attempt of a job that did not succeed ended, by its log: with an error of its own, stopped
-    by TERM, or killed without a word (its memory did not suffice, or its node died)."""
-    failed, stopped = _marks(Path(path))
-    return "error" if failed.exists() else "stopped" if stopped.exists() else "killed"
-
-
-def _marks(log: Path) -> tuple[Path, Path]:
-    return log.with_suffix(".failed"), log.with_suffix(".stopped")
-
-
-@contextmanager
-def _leaving_on_term() -> Iterator[None]:
-    """TERM ends the job as an exception does, so that what is half-written is removed. Training has a better
-    way of its own (`usfmae.training.checkpointing`)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(STOPPED)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _is_ours(error: Exception) -> bool:
     """Whether a `raise` statement of this package raised it: its message was written for people."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise")
+
+
+def _of_the_disk(error: BaseException | None) -> str:
+    """What to do where the disk did not take a file; empty for another error. torch and safetensors turn the
+    system's error into one of their own, and leave it behind theirs or quote it."""
+    advice = {
+        errno.ENOSPC: "make room there",
+        errno.EDQUOT: "make room within the quota",
+        errno.EROFS: "make the folder writable, or work in another one with --directory",
+    }
+    while error is not None:
+        for number, what in advice.items():
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                where = getattr(error, "filename", None)
+                place = f"{where}: " if where else ""
+                return f"{place}{os.strerror(number)}: {what} and start the same command again"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def progress(

@@ -61,7 +61,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
         if temporary.suffix == ".csv":
             table.to_csv(temporary, index=False)
         else:
-            table.to_parquet(temporary, index=False)
+            table.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_table(path: Path | str) -> pd.DataFrame | None:
@@ -70,7 +70,7 @@ def read_table(path: Path | str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     if path.suffix == ".parquet":
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)
     # A class may be called "NA" or "None": only an empty cell is missing.
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
@@ -79,6 +79,29 @@ def sha256(path: Path | str) -> str:
     """Digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_recorded(path: Path) -> Path:
+    """`path`, once its content is seen to be that which the run record beside it states.
+
+    A file without a record, or that the record does not name, is taken as it is: somebody put it there.
+    Raises ValueError where the content is another, or the record cannot be read.
+    """
+    record = path.parent / "run.json"
+    if not record.is_file():
+        return path
+    again = f"Delete {path.parent} and start the same command again: that run is made anew"
+    try:
+        outputs = json.loads(record.read_text(encoding="utf-8"))["outputs"]
+        stated = {Path(name).name: digest for name, digest in outputs.items()}.get(path.name)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record}: not a whole run record ({error}). {again}") from None
+    if stated is not None and stated != (found := sha256(path)):
+        raise ValueError(
+            f"{path}: its content is not what its run wrote (sha256 {found[:16]}…, run.json says "
+            f"{stated[:16]}…): it was changed or damaged. {again}"
+        )
+    return path
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # state to go on from: for no other reason. One that ended with an error is not tried again (usfmae.progress.logged).
 from snakemake.resources import Resource
 
-from usfmae.progress import ended
+from usfmae.attempts import ended
 
 
 def growing(log, name, base, cause):

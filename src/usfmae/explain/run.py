@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from usfmae.corpus.curated import open_array
 from usfmae.evaluation.estimates import with_decisions
 from usfmae.evaluation.predictions import read_predictions
 from usfmae.explain import faithfulness
@@ -201,7 +202,7 @@ def _explainable(run: Path, task: Task, store: FrameStore) -> pd.DataFrame:
 def _masks(corpus: Path, store: FrameStore, rows: np.ndarray) -> np.ndarray:
     """uint8 `(n, H, W)` of the frames at `rows`."""
     where = store.table.iloc[rows]
-    arrays = {name: np.load(corpus / name / "masks.npy", mmap_mode="r") for name in where["dataset"].unique()}
+    arrays = {name: open_array(corpus / name, "masks.npy") for name in where["dataset"].unique()}
     return np.stack([arrays[name][row] for name, row in zip(where["dataset"], where["row"], strict=True)])
 
 

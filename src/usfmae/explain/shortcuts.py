@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usfmae.corpus.curated import read_corpus
+from usfmae.corpus.curated import open_array, read_corpus
 from usfmae.corpus.curation.annotations import corrected_mask
 from usfmae.evaluation.estimates import estimates, probability_columns, with_decisions
 from usfmae.evaluation.metrics import predict
@@ -133,7 +133,7 @@ def _kept(frames: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 def _read(corpus: Path, rows: pd.DataFrame, file: str) -> np.ndarray:
     """The arrays' entries, `(n, H, W)` or `(n, H, W, 3)`, at `dataset` and `row`."""
-    arrays = {name: np.load(corpus / name / file, mmap_mode="r") for name in rows["dataset"].unique()}
+    arrays = {name: open_array(corpus / name, file) for name in rows["dataset"].unique()}
     return np.stack([arrays[name][row] for name, row in zip(rows["dataset"], rows["row"], strict=True)])
 
 

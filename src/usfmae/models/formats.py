@@ -20,6 +20,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from usfmae.record import as_recorded
+
 State = dict[str, Tensor]
 
 
@@ -67,11 +69,14 @@ HUGGING_FACE = [
 
 
 def load_weights(path: Path) -> State:
-    """Reads safetensors. Raises CheckpointError where the file is cut short or of another kind."""
+    """Reads safetensors. Raises CheckpointError where the file is cut short, of another kind, or not what the
+    run that made it wrote: the format has no checksum of its own."""
     try:
-        return load_file(path)
+        return load_file(as_recorded(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there are no weights here") from None
+    except ValueError as error:  # as_recorded's
+        raise CheckpointError(str(error)) from None
     except Exception as error:
         raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from None
 

@@ -90,7 +90,7 @@ def _read(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{file}: no such configuration file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # other than YAMLError: not UTF-8, no date
         raise SettingsError(f"{file}: not valid YAML: {error}") from None
     if content is None:
         return {}

@@ -77,6 +77,10 @@ class Training(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     stop_after_skipped: Positive = 10
     """A step whose loss or gradient is not finite is skipped and counted; so many in a row stop the run."""
+    on_out_of_memory: Annotated[Literal["halve", "stop"], NO_EFFECT] = "halve"
+    """Where a batch does not fit into the GPU's memory. `halve`: it goes through the network in halves,
+    quarters, …, whose gradients are added up, the same step to rounding; with batch norm, dropout or several
+    processes, where it would be another, training stops. `stop`: it stops at once."""
     checkpoint_minutes: Annotated[float, Field(ge=0), NO_EFFECT] = 10.0
     """At most this much work is lost when a job is killed."""
 

@@ -92,6 +92,12 @@ class Feeder:
         self._seconds += time.monotonic() - started
         return frames.to(self._device, non_blocking=True)
 
+    def forget(self) -> None:
+        """Drops what was gathered ahead: from now on places mean other parts."""
+        for future in self._pending.values():
+            future.cancel()
+        self._pending.clear()
+
     def waited(self) -> float:
         """Seconds waited since this was last asked."""
         seconds, self._seconds = self._seconds, 0.0

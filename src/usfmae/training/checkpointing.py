@@ -13,11 +13,14 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from usfmae.progress import STOPPED
-from usfmae.record import atomic
+from usfmae.attempts import STOPPED
+from usfmae.record import atomic, sha256
 
 #: What a run that was asked to stop says last.
 LEAVES = "stopped by TERM"
+#: Letters of a state's sha256 in its name. PyTorch's format has checksums and does not look at them: of one
+#: changed byte in a state, nine of ten are read without an error, into other weights (docs/reliability.md).
+DIGEST = 16
 #: States kept: where the newest is cut short, the one before it counts.
 KEPT = 2
 
@@ -61,7 +64,8 @@ class Checkpoints:
         self.folder, self.model, self.optimiser, self.kept = folder, model, optimiser, kept
 
     def save(self, progress: Progress) -> None:
-        """Writes the state to a temporary name, to the disk itself, then to its own name."""
+        """Writes the state to a temporary name, to the disk itself, then to its own name, which says epoch,
+        step and digest. Raises OSError where there is no room."""
         if self.folder is None:
             return
         state: dict[str, Any] = {
@@ -71,8 +75,11 @@ class Checkpoints:
         }
         if self.kept is not None:
             state["kept"] = self.kept.state_dict()
-        with atomic(self.folder / f"{progress.epoch:06d}-{progress.step:08d}.pt") as temporary:
-            torch.save(state, temporary)
+        written = self.folder / ".state.pt"
+        with atomic(written) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+        name = f"{progress.epoch:06d}-{progress.step:08d}-{sha256(written)[:DIGEST]}.pt"
+        written.replace(self.folder / name)
         for old in self._newest_first()[KEPT:]:
             old.unlink()
 
@@ -80,12 +87,11 @@ class Checkpoints:
         """Puts the newest whole state back and says where it was; without one, the start."""
         for path in self._newest_first():
             try:
+                if sha256(path)[:DIGEST] != path.stem.split("-")[-1]:
+                    raise ValueError("its content is not what its name says")
                 state = torch.load(path, weights_only=True, map_location="cpu")
-            except Exception as error:  # torch raises many kinds for a file cut short
-                print(
-                    f"{path}: not a whole checkpoint ({type(error).__name__}), trying an older one",
-                    file=sys.stderr,
-                )
+            except Exception as error:  # torch raises many kinds for a file of another make
+                print(f"{path}: not a whole checkpoint ({error}), trying an older one", file=sys.stderr)
                 continue
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])

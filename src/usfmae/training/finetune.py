@@ -14,12 +14,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from usfmae.corpus.curated import digest
 from usfmae.evaluation.estimates import probability_columns, with_decisions
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.splits import assert_disjoint, subsample_subjects
 from usfmae.models.checkpoints import save_weights
 from usfmae.models.classifiers import build_classifier
-from usfmae.record import Run, sha256, write_table
+from usfmae.record import Run, write_table
 from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.settings.tasks import Task
@@ -250,7 +251,7 @@ def _here(training: Training | None) -> Processes:
 
 def _identity(parameters: dict[str, Any], wildcards: dict[str, Any], inputs: list[Path]) -> str:
     """Names the checkpoints of this run, so that no changed run continues an old one."""
-    content = json.dumps([parameters, wildcards, [sha256(path) for path in inputs]], sort_keys=True)
+    content = json.dumps([parameters, wildcards, [digest(path) for path in inputs]], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +14,18 @@ import pandas as pd
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from usfmae.progress import progress
 from usfmae.settings.training import Training
-from usfmae.training.batches import step_seed
-from usfmae.training.checkpointing import Checkpoints, Kept, Progress, StopFlag, leave
+from usfmae.training.checkpointing import Checkpoints, Progress, StopFlag, leave
+from usfmae.training.gradients import gradients
 from usfmae.training.processes import Processes, TrainingError
+from usfmae.training.work import Work
 
 
 class Stopped(Exception):
     """TERM has come to one of the processes; all of them leave the validation together."""
-
-
-@dataclass
-class Work:
-    """What the loop needs to know of a task: the loss of a step, and what to measure after an epoch."""
-
-    model: nn.Module
-    steps: int
-    """Steps in an epoch."""
-    batch: int
-    """Frames in a step, over all processes."""
-    loss: Callable[[nn.Module, int, int, int], Tensor]
-    """(model, epoch, step, part) → mean loss of one part of this process's share of the batch; what it draws
-    comes from torch's global generator, which is seeded before each step."""
-    after_epoch: Callable[[int, Callable[[], None]], dict[str, float]]
-    """(epoch, pause) → validation figures, which join the history. It calls `pause` after each batch, so that
-    TERM is heard there too."""
-    parts: int = 1
-    """Parts of equal size that a process's share is taken through the network in."""
-    waited: Callable[[], float] = lambda: 0.0
-    """Seconds since it was last asked that the device waited for frames."""
-    after_step: Callable[[int], None] = lambda _steps: None
-    """(steps since the start) → None, after each step that was not skipped."""
-    enough: Callable[[int], bool] = lambda _epoch: False
-    """(epoch that comes next) → whether to stop before it."""
-    kept: Kept | None = None
-    """What belongs to the state of the run beside the model: it is saved and restored with it."""
-    operations: float = 0.0
-    """Floating-point operations of a trained frame, forward and backward; 0: not counted."""
-    rate: float = 0.0
-    """Floating-point operations a second that the device reaches at best, measured; 0: not measured."""
 
 
 def fit(
@@ -106,10 +73,8 @@ def fit(
             work.model.train()
             work.waited()
             for step in range(done.step, work.steps):
-                torch.manual_seed(step_seed(seed, epoch, step))
                 schedule.step_update(epoch * work.steps + step + 1)
-                optimiser.zero_grad(set_to_none=True)
-                loss = sum(_backward(model, work, epoch, step))
+                loss = gradients(model, work, training, at, seed=seed, epoch=epoch, step=step)
                 norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
                 loss, stopping = at.total(loss / at.count, bool(stop))
                 if math.isfinite(loss) and math.isfinite(norm):  # both are the same in all processes
@@ -171,18 +136,6 @@ def memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _backward(model: nn.Module, work: Work, epoch: int, step: int) -> Iterator[float]:
-    """Adds up the gradients of a step; gives what each part adds to its loss. The processes exchange their
-    gradients once, at the last part."""
-    for part in range(work.parts):
-        last = part == work.parts - 1
-        alone = isinstance(model, DistributedDataParallel) and not last
-        with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
-            loss = work.loss(model, epoch, step, part) / work.parts
-            loss.backward()
-        yield float(loss.detach())
 
 
 def _optimiser(model: nn.Module, training: Training) -> torch.optim.Optimizer:

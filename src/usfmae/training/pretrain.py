@@ -17,9 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from usfmae.corpus.curated import digest
 from usfmae.models.checkpoints import load_mae, save_weights
 from usfmae.models.mae import MaskedAutoencoder, build_encoder, use_attention
-from usfmae.record import Run, sha256, write_table
+from usfmae.record import Run, write_table
 from usfmae.settings.models import Encoder
 from usfmae.settings.pretraining import PretrainRecipe
 from usfmae.training import diagnostics
@@ -146,7 +147,7 @@ def _frames(job: Job) -> tuple[pd.Series, pd.Series, int]:
 def _identity(parameters: dict[str, Any], frames: list[pd.Series], inputs: list[Path]) -> str:
     """Names the checkpoints of this recipe on these frames, so that no changed run continues an old one."""
     chosen = [hashlib.sha256("\n".join(part).encode()).hexdigest() for part in frames]
-    content = json.dumps([parameters, chosen, [sha256(path) for path in inputs]], sort_keys=True)
+    content = json.dumps([parameters, chosen, [digest(path) for path in inputs]], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -191,10 +192,15 @@ class _Pretraining:
             loss=self.loss,
             after_epoch=self.after_epoch,
             parts=(self.share.stop - self.share.start) // self.part_size,
+            split=self.split,
             waited=self.feeder.waited,
             operations=diagnostics.operations(model),
             rate=diagnostics.matmul_rate(self.at.device, precision),
         )
+
+    def split(self, parts: int) -> None:
+        self.part_size = (self.share.stop - self.share.start) // parts
+        self.feeder.forget()
 
     def loss(self, model: nn.Module, epoch: int, step: int, part: int) -> Tensor:
         """Mean loss of one part. What is random is drawn for the whole batch and then cut, so that neither

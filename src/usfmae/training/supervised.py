@@ -82,6 +82,10 @@ class Trainer:
         self.mixes = bool(recipe.mixup or recipe.cutmix)
         if self.mixes:
             self.batch -= self.batch % 2
+        at_once = self.training.micro_batch_size or self.batch
+        divisors = (n for n in range(1, self.batch + 1) if self.batch % n == 0)
+        self.parts = next(n for n in divisors if self.batch // n <= at_once)
+        self.whole: tuple[Tensor, Tensor] | None = None
         self.class_weights = None
         if recipe.class_weights:
             weights = class_weights(self.targets, len(task.classes))
@@ -102,23 +106,44 @@ class Trainer:
             self.batch,
             self.loss,
             self.after_epoch,
+            parts=self.parts,
+            split=self.split,
             after_step=self.after_step,
             enough=self.enough,
             kept=self,
         )
 
-    def loss(self, model: nn.Module, epoch: int, step: int, _part: int) -> Tensor:
-        order = self._order(epoch)
-        chosen = order[step * self.batch : (step + 1) * self.batch]
+    def split(self, parts: int) -> None:
+        self.parts, self.whole = parts, None
+
+    def loss(self, model: nn.Module, epoch: int, step: int, part: int) -> Tensor:
+        """Mean loss of one part. What is random in the inputs is drawn for the whole batch, at its first
+        part, so that a frame is changed and mixed as it is without parts."""
+        if part == 0:
+            self.whole = self._batch(epoch, step)
+        assert self.whole is not None
+        size = self.batch // self.parts
+        inputs, targets = (of_all[part * size : (part + 1) * size] for of_all in self.whole)
+        with autocast(self.training, self.device):
+            logits = model(inputs)
+        loss = F.cross_entropy(
+            logits.float(), targets, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
+        )
+        if self.parts > 1 and self.class_weights is not None and targets.ndim == 1:
+            # PyTorch's mean is over the weights of the classes at hand: of a part, then, not of the batch.
+            weights = self.class_weights[self.whole[1]]
+            loss = loss * self.parts * self.class_weights[targets].sum() / weights.sum()
+        return loss
+
+    def _batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """A step's inputs and targets, changed and mixed."""
+        chosen = self._order(epoch)[step * self.batch : (step + 1) * self.batch]
         targets = torch.from_numpy(self.targets[chosen]).to(self.device)
         with autocast(self.training, self.device):
             inputs = self.inputs.for_training(self.rows[chosen], self.device)
             if self.mixes:
                 inputs, targets = mix(inputs, targets, self.recipe, len(self.task.classes))
-            logits = model(inputs)
-        return F.cross_entropy(
-            logits.float(), targets, weight=self.class_weights, label_smoothing=self.recipe.label_smoothing
-        )
+        return inputs, targets
 
     def after_step(self, steps: int) -> None:
         if self.ema:

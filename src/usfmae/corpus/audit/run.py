@@ -10,7 +10,7 @@ import pandas as pd
 from usfmae.corpus.audit.duplicates import find_pairs
 from usfmae.corpus.audit.groups import groups
 from usfmae.corpus.audit.overlaps import overlaps
-from usfmae.corpus.curated import read_corpus
+from usfmae.corpus.curated import open_array, read_corpus
 from usfmae.record import write_table
 from usfmae.settings.study import Corpus
 
@@ -39,8 +39,8 @@ def read_thumbnails(folders: list[Path]) -> np.ndarray:
     """uint8 (N, 32, 32): the thumbnails of several curated datasets, in the order of `read_corpus`."""
     parts = []
     for folder in folders:
-        parts.append(np.load(folder / "thumbnails.npy", mmap_mode="r"))
-        count = len(np.load(folder / "frames.npy", mmap_mode="r"))
+        parts.append(open_array(folder, "thumbnails.npy"))
+        count = len(open_array(folder, "frames.npy"))
         if len(parts[-1]) != count:
             raise ValueError(f"{folder}: {len(parts[-1])} thumbnails but {count} frames: curate it again")
     return np.concatenate(parts)

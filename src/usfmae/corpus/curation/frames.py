@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import usfmae
+from usfmae.corpus.curated import DIGESTS
 from usfmae.corpus.curation.array_writer import ArrayWriter
 from usfmae.corpus.curation.chunks import Note, chunk_folder, chunks_of, run_chunks
 from usfmae.corpus.curation.fingerprints import THUMBNAIL, perceptual_hashes
@@ -21,7 +22,7 @@ from usfmae.corpus.curation.source import COLUMNS, curated_frames
 from usfmae.corpus.readers import ReadOptions, reader_of
 from usfmae.corpus.releases.layout import sources
 from usfmae.progress import progress
-from usfmae.record import atomic, write_table
+from usfmae.record import atomic, sha256, write_table
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -144,5 +145,6 @@ def _join(chunks: list[Path], out: Path, corpus: Corpus) -> pd.DataFrame:
     table = pd.DataFrame(outputs.columns).astype(COLUMNS)
     dropped = table["drop_reason"].notna()
     table = pd.concat([table[~dropped], table[dropped]], ignore_index=True)
+    table.attrs[DIGESTS] = {file: sha256(out / file) for file in outputs.shapes}
     write_table(out / "frames.parquet", table)
     return table

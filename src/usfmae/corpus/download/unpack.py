@@ -11,12 +11,14 @@ desktops (`__MACOSX`, `.DS_Store`, `Thumbs.db`) are left out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import lzma
 import posixpath
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -41,6 +43,13 @@ SLACK = 1.5
 DEPTH = 2
 #: Stored, Deflate, BZIP2, LZMA; not Deflate64, which Windows uses above 2 GB.
 PYTHON_HAS = (0, 8, 12, 14)
+#: What Python's modules raise on an archive that is none, or one no more.
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, LookupError, OverflowError, NotImplementedError),
+)
+#: What the system says of a name that is too long, or of a file where a folder should be, and the reverse.
+NO_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 LITTER = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 MAGIC = {
     b"PK": "zip",
@@ -126,13 +135,18 @@ def unpack(archive: Path, into: Unpacked, where: str = "", depth: int = 1) -> li
     """
     try:
         paths = _unpack(archive, into, where)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise Damaged(
-            f"{archive.name} is cut short or damaged ({error}); remove it and fetch it again"
-        ) from None
+    except BROKEN as error:
+        raise _damaged(archive, error) from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(into.root) from None
+        if error.errno in NO_NAME:
+            raise Unavailable(
+                f"{archive.name} was refused: a name in it cannot be written here ({error.strerror}: "
+                f"{str(error.filename)[-60:]!r})"
+            ) from None
+        if error.errno in (None, errno.EINVAL):  # of gzip and bz2; of zipfile, sent to a place that is none
+            raise _damaged(archive, error) from None
         raise
     if depth > DEPTH:
         return paths
@@ -145,6 +159,10 @@ def unpack(archive: Path, into: Unpacked, where: str = "", depth: int = 1) -> li
         del into.sha256[name]
         paths.remove(name)
     return paths
+
+
+def _damaged(archive: Path, error: Exception) -> Damaged:
+    return Damaged(f"{archive.name} is cut short or damaged ({error}); remove it and fetch it again")
 
 
 def _unpack(archive: Path, into: Unpacked, where: str) -> list[str]:

@@ -34,7 +34,10 @@ def read_frames(path: Path, options: ReadOptions = ReadOptions()) -> Iterator[Fr
     of key frames are sought.
     """
     try:
-        yield from reader_of(path).read(path, options)
+        for frame in reader_of(path).read(path, options):
+            if not frame.pixels.size:
+                raise Unreadable("a frame without pixels")
+            yield frame
     except MemoryError:  # the machine's fault, not the file's
         raise
     except Exception as error:  # a decoder may raise anything on a broken file

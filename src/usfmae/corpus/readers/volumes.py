@@ -27,6 +27,8 @@ def read(path: Path, options: ReadOptions) -> Iterator[Frame]:
     _refuse_cut_off(path)
     try:
         reader.ReadImageInformation()
+        if 0 in reader.GetSize():  # SimpleITK divides by it
+            raise Unreadable("an axis without any voxel")
         regions = Regions(reader)
         if regions.bytes > WHOLE and _has_regions(path):
             yield from frames_of(regions, options)

@@ -21,7 +21,7 @@ def matching(paths: Iterable[str], pattern: str) -> list[str]:
 
 @cache
 def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(_translated(pattern), flags=re.IGNORECASE)
+    return re.compile(_translated(pattern), flags=re.IGNORECASE | re.DOTALL)  # a name may hold a line's end
 
 
 def _translated(pattern: str) -> str:

@@ -123,7 +123,7 @@ def _read(name: str, file: Path, columns: list[str]) -> pd.DataFrame:
     reader, kind = READERS.get(file.suffix.lower(), (_text, "CSV table in UTF-8"))
     try:
         cells = reader(file, columns)
-    except (ValueError, KeyError, TypeError, OSError) as error:  # what parsers raise on a broken file
+    except Exception as error:  # pandas and openpyxl let through what zip, XML and cells raise when broken
         raise LayoutError(f"{name}: {file} is not a {kind}: {error}") from None
     cells = cells.rename(columns=lambda column: str(column).strip())
     return cells.apply(lambda column: column.str.strip()).replace("", None)

@@ -1,0 +1,86 @@
+"""What a job leaves behind for its next attempt, and that it is never made twice at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+#: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
+STOPPED = 75
+#: Seconds that a job waits for another process that still makes the same.
+PATIENCE = 60.0
+
+
+def ended(path: Path | str) -> Literal["error", "stopped", "killed"]:
+    """How the last attempt of a job that did not succeed ended, by its log: with an error of its own, stopped
+    by TERM, or killed without a word (its memory did not suffice, or its node died)."""
+    failed, stopped = marks(Path(path))
+    return "error" if failed.exists() else "stopped" if stopped.exists() else "killed"
+
+
+def marks(log: Path) -> tuple[Path, Path]:
+    """The files beside a job's log that say: it ended with an error (which one), it was stopped by TERM."""
+    return log.with_suffix(".failed"), log.with_suffix(".stopped")
+
+
+@contextmanager
+def leaving_on_term() -> Iterator[None]:
+    """TERM ends the job as an exception does, so that what is half-written is removed. Training has a better
+    way of its own (`usfmae.training.checkpointing`)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(STOPPED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def alone(log: Path) -> Iterator[None]:
+    """Keeps a file beside the job's log locked, which says who runs; the system lets it go with the process,
+    however that ends. Raises SystemExit where another process keeps it. Where no file can be locked, nothing
+    is."""
+    path = log.with_suffix(".running")
+    with path.open("a+", encoding="utf-8") as file:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    print(
+                        f"\nerror: the same job still runs as {file.read() or 'another process'}: its "
+                        "Snakemake was killed and it was not. Wait until it ends, or end it with kill, and "
+                        "start the same command again\n",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    raise SystemExit(1) from None
+                time.sleep(min(1.0, PATIENCE))
+            except OSError:  # a file system without locks
+                break
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
