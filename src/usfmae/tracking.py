@@ -35,7 +35,7 @@ BY_TASK = ("features", "finetune", "statistics", "explain", "export")
 #: Files above this size, weights and arrays enter the store by path and sha256, not by copy.
 LARGEST_COPY = 50_000_000  # bytes
 #: Part of each digest: raise it when other names or values are written, and every run is written anew.
-LAYOUT = 1
+LAYOUT = 2
 #: Folder of the runs on all training data; names mention any other fraction.
 WHOLE = ("fraction-1", "fraction-1.0")
 

@@ -60,7 +60,7 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
     """Final figures under their own names, each epoch's figures as `epoch/<column>`."""
     start = _milliseconds(datetime.fromisoformat(found["started"]).timestamp())
     end = start + _milliseconds(found["seconds"])
-    final = {**found["metrics"], "seconds": found["seconds"], "peak_memory_mb": found.get("peak_memory_mb")}
+    final = found["metrics"] | {key: found.get(key) for key in ("seconds", "peak_memory_mb", "energy_joules")}
     metrics = [(key, float(value), 0, end) for key, value in final.items() if _is_number(value)]
     if history and history.exists():
         table = pd.read_parquet(history)
@@ -124,8 +124,16 @@ def _parameters(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _tags(found: dict[str, Any]) -> dict[str, str]:
-    git = found.get("git", {})
+    git, slurm = found.get("git", {}), found.get("slurm") or {}
+    environment = record.flatten({"usfmae.environment": found.get("environment") or {}})
+    places = {
+        "usfmae.slurm_job": slurm.get("job"),
+        "usfmae.node": slurm.get("node"),
+        "usfmae.gpu": ", ".join(found.get("gpus") or []),
+    }
     return {
+        **{key: _text(value) for key, value in environment.items()},
+        **{key: str(value) for key, value in places.items() if value},
         "mlflow.source.git.commit": str(git.get("commit", "unknown")),
         "usfmae.git_clean": _text(git.get("clean")),
         "usfmae.stage": found["stage"],
