@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
                 if _is_number(value):
                     time = start + (end - start) * row // len(table)
                     metrics.append((f"epoch/{column}", float(value), int(epoch), time))
-    return Content(start, end, _parameters(found), _tags(found), metrics)
+    return Content(start, end, parameters_of(found), _tags(found), metrics)
 
 
 def of_folds(folds: list[dict[str, Any]]) -> Content:
@@ -116,7 +117,19 @@ def of_tables(folder: Path, stage: str, modified: float) -> Content:
     return content
 
 
-def _parameters(found: dict[str, Any]) -> dict[str, str]:
+def of_epochs(rows: Iterable[Mapping[str, Any]], at: int) -> Content:
+    """Each epoch's figures under the names that `of_record` gives them; `at`: milliseconds since 1970."""
+    metrics = [
+        (f"epoch/{column}", float(value), int(row["epoch"]), at)
+        for row in rows
+        for column, value in row.items()
+        if column not in ("epoch", "step") and _is_number(value)
+    ]
+    return Content(at, at, metrics=metrics)
+
+
+def parameters_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """`wildcards`, `parameters` and `counts` of a run record as text, by name."""
     counts = record.flatten({"count": found.get("counts", {})})
     return {
         key: _text(value) for key, value in {**found["wildcards"], **found["parameters"], **counts}.items()
