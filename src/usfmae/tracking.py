@@ -77,8 +77,9 @@ def sync(
 
     Returns `written`, `unchanged` and `deleted` (counts of runs), `runs` (key → digest) and `pages`
     (experiment → its address in the UI, to append to the server's).
-    Raises FileNotFoundError without a folder `results`, ValueError for a broken run record or a store
-    made elsewhere, ConnectionError when the server at `uri` does not answer.
+    A store below `results` that was made in another folder is thrown away and built anew; of a server
+    nothing is. Raises FileNotFoundError without a folder `results`, ValueError for a broken run record,
+    ConnectionError when the server at `uri` does not answer.
     """
     results = Path(results).resolve()
     if not results.is_dir():

@@ -10,9 +10,11 @@ import hashlib
 import math
 import os
 import re
+import shutil
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,11 @@ class Store:
         self._artifacts = None if uri else folder / "artifacts"
         # Two checkouts may share a server: each touches the runs of its own folder only.
         self._owner = hashlib.sha256(str(results).encode()).hexdigest()[:12]
+        if self._artifacts and _made_elsewhere(folder / "mlflow.db", self._artifacts):
+            print(f"{folder}: this store was made in another folder, whose paths it holds; it is built anew")
+            for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm"):
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self._artifacts, ignore_errors=True)
         self._client = MlflowClient(self._uri)
         try:
             found = self._client.search_experiments(view_type=ViewType.ALL)
@@ -196,12 +203,25 @@ class Store:
         if known.lifecycle_stage == "deleted":
             self._client.restore_experiment(known.experiment_id)
             known = self._experiments[name] = self._client.get_experiment(known.experiment_id)
-        if self._artifacts and not known.artifact_location.startswith(self._artifacts.as_uri()):
-            raise ValueError(
-                f"{self._artifacts.parent}: this store was made in another folder "
-                f"({known.artifact_location}); delete it and run `snakemake track` again"
-            )
         return str(known.experiment_id)
+
+
+def _made_elsewhere(database: Path, artifacts: Path) -> bool:
+    """Whether the local store keeps the files of an experiment of ours in another folder than `artifacts`.
+
+    Read before MLflow opens it: MLflow keeps what it has opened once, so that nothing could be thrown away.
+    """
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(database.as_uri() + "?mode=ro", uri=True)) as store:
+            locations = store.execute("SELECT name, artifact_location FROM experiments").fetchall()
+    except sqlite3.Error:
+        return False  # MLflow says better what is wrong with it
+    return any(
+        found.endswith(f"/mlflow/artifacts/{name}") and not found.startswith(artifacts.as_uri())
+        for name, found in locations
+    )
 
 
 def _name(text: str) -> str:
