@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TextIO, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -44,8 +44,9 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
         raise SystemExit(1)
     mark.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with open(path, "w", encoding="utf-8") as _log:
-        sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
+    with open(path, "w", encoding="utf-8") as file:
+        _log = log = cast(TextIO, _WithoutHome(file))
+        sys.stdout, sys.stderr = _Both(out, log), _Both(err, log)  # type: ignore[assignment]
         try:
             yield
         except SystemExit as error:
@@ -53,15 +54,15 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
                 mark.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
             raise
         except Exception as error:
-            traceback.print_exc(file=_log)
-            mark.write_text(str(error) or type(error).__name__, encoding="utf-8")
+            traceback.print_exc(file=log)
+            mark.write_text(without_home(str(error)) or type(error).__name__, encoding="utf-8")
             if _is_ours(error):
                 print(f"\nerror: {error}\n", file=err, flush=True)
                 raise SystemExit(1) from None
             raise
         finally:
             sys.stdout, sys.stderr = out, err
-            _log.flush()
+            log.flush()
             _log = None
 
 
@@ -119,6 +120,26 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def without_home(text: str) -> str:
+    """The text with the user's home folder, and so mostly the user's name, written as `~`."""
+    home = str(Path.home())
+    return text if home == "/" else text.replace(home, "~")
+
+
+class _WithoutHome:
+    """A log file that may be passed on: tracebacks and messages hold whole paths."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, text: str) -> int:
+        self.file.write(without_home(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 class _Both:

@@ -27,6 +27,7 @@ from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from usfmae.progress import without_home
 from usfmae.tracking_address import without_password
 from usfmae.tracking_content import Content
 
@@ -149,7 +150,7 @@ class Store:
             "mlflow.source.name": "usfmae",
             "usfmae.results": self._owner,
             **identity,
-            **{key: _without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
+            **{key: without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
         }
         run = self._client.create_run(self._experiment(experiment), content.start, tags, name)
         self.add(str(run.info.run_id), content)
@@ -158,7 +159,7 @@ class Store:
     def add(self, run_id: str, content: Content) -> None:
         """Adds the content's parameters and metrics to a run."""
         params = [
-            Param(_name(key), _without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
+            Param(_name(key), without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
         ]
         metrics = [Metric(_name(key), value, at, step) for key, value, step, at in content.metrics]
         # One call for as much as it takes: each opens a transaction of its own.
@@ -227,8 +228,3 @@ def _made_elsewhere(database: Path, artifacts: Path) -> bool:
 def _name(text: str) -> str:
     """A name that MLflow takes: letters, digits, and `_ - . : /` and spaces; at most 250 of them."""
     return re.sub(r"[^\w.\- :/]", "_", text)[:250]
-
-
-def _without_home(text: str) -> str:
-    home = str(Path.home())
-    return text if home == "/" else text.replace(home, "~")
