@@ -58,7 +58,6 @@ localrules:
     track,
     fetch_dataset,
     fetch_weights,
-    sync_mlflow,
     verify,
     pin,
 
@@ -127,13 +126,6 @@ rule report:
         REPORT,
     message:
         "The report is at results/report/report.html"
-
-
-rule track:
-    input:
-        SYNCED,
-    message:
-        "MLflow holds every run and artifact"
 
 
 include: "workflow/rules/download.smk"

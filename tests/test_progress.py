@@ -200,3 +200,16 @@ def test_term_ends_a_job_as_an_exception_does_and_says_so_to_the_next_attempt(tm
     with pytest.raises(ValueError), logged(log, 3):
         raise ValueError("an error")
     assert ended(log) == "error"
+
+
+def test_the_home_folder_is_written_as_a_tilde_in_log_and_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "zaphod"))
+    with pytest.raises(FileNotFoundError), logged(tmp_path / "job.log"):
+        print(f"reading {tmp_path}/zaphod/images")
+        (tmp_path / "zaphod/images/lost.png").read_bytes()
+    log = (tmp_path / "job.log").read_text()
+    assert "reading ~/images" in log and "'~/images/lost.png'" in log and str(Path.home()) not in log
+    assert "~/images" in (tmp_path / "job.failed").read_text()
+    assert "zaphod/images" in capsys.readouterr().out, "the person at the terminal sees the whole path"

@@ -251,24 +251,48 @@ def test_a_run_that_was_cut_off_is_written_again(results: Path) -> None:
     assert runs_in(client)["pretrain/small"].info.status == "FINISHED"
 
 
-def test_a_deleted_store_comes_back_with_the_same_keys_values_and_digests(results: Path) -> None:
-    def content() -> dict[str, Any]:
-        own = {"mlflow.parentRunId", "mlflow.runName"}
-        return {
-            key: (
-                run.info.run_name,
-                run.data.params,
-                run.data.metrics,
-                {name: value for name, value in run.data.tags.items() if name not in own},
-            )
-            for key, run in runs_in(open_store(results)).items()
-        }
+def content(results: Path, *own: str) -> dict[str, Any]:
+    """What the store says of each run, but for what is `own` to one store."""
+    own = ("mlflow.parentRunId", "mlflow.runName", *own)
+    return {
+        key: (
+            run.info.run_name,
+            run.data.params,
+            run.data.metrics,
+            {name: value for name, value in run.data.tags.items() if name not in own},
+        )
+        for key, run in runs_in(open_store(results)).items()
+    }
 
+
+def test_a_deleted_store_comes_back_with_the_same_keys_values_and_digests(results: Path) -> None:
     digests = sync(results)["runs"]
-    before = content()
+    before = content(results)
     shutil.rmtree(results / "mlflow")
     assert sync(results)["runs"] == digests
-    assert content() == before
+    assert content(results) == before
+
+
+def test_the_store_of_a_moved_folder_is_built_anew_with_the_files_where_they_are(
+    results: Path, tmp_path: Path
+) -> None:
+    first = sync(results)
+    before = content(results, "usfmae.results")
+    (tmp_path / "new home").mkdir()
+    moved = Path(shutil.move(results, tmp_path / "new home"))
+    again = sync(moved)
+    assert (again["runs"], again["written"]) == (first["runs"], first["written"])
+    assert content(moved, "usfmae.results") == before
+    run = runs_in(open_store(moved))["report"]
+    assert artifact(run, "report/report.html").read_text() == "content of report/report.html"
+    assert artifact(run, "artifacts.json").is_relative_to(moved)
+    assert sync(moved)["written"] == 0
+
+
+def test_what_somebody_else_keeps_in_the_local_store_does_not_make_it_a_moved_one(results: Path) -> None:
+    sync(results)
+    open_store(results).create_experiment("mine", "file:///somewhere/else")
+    assert sync(results)["written"] == 0
 
 
 def test_no_user_name_and_no_home_folder_enter_the_store(results: Path) -> None:
@@ -288,11 +312,6 @@ def test_half_written_files_are_no_part_of_a_run(results: Path) -> None:
 def test_errors_say_what_to_do(results: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run the other stages"):
         sync(tmp_path / "nowhere")
-    sync(results)
-    moved = tmp_path / "moved" / "results"
-    shutil.copytree(results, moved)
-    with pytest.raises(ValueError, match=r"made in another folder.*delete it"):
-        sync(moved)
     (results / "pretrain/small/run.json").write_text("{")
     with pytest.raises(ValueError, match=r"pretrain/small/run.json: not a run record"):
         sync(results)

@@ -78,7 +78,7 @@ def test_a_deleted_fold_reruns_that_fold_and_what_hangs_on_it_and_nothing_else(s
         "compare_models": 1,
         "rank_models": 1,
         "write_report": 1,
-        "sync_mlflow": 1,
+        "track": 1,
     }
     assert planned(snakemake(study, configfile=TINY)) == expected
     after = {path: path.stat().st_mtime_ns for path in study.glob("results/finetune/**/predictions.parquet")}
@@ -103,7 +103,7 @@ def test_what_is_only_read_by_people_rewrites_the_report_and_computes_nothing(st
         "tasks={neck: {notes: a doubt}}",
         "recipes={pretrain: {demo: {title: an MAE, training: {checkpoint_minutes: 3}}}}",
     )
-    assert jobs == {"write_report": 1, "sync_mlflow": 1}
+    assert jobs == {"write_report": 1, "track": 1}
 
 
 def test_an_edited_script_reruns_nothing(study: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,13 @@ def open_store(results: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{results}/mlflow/mlflow.db")
 
 
-def runs_in(client: MlflowClient, deleted: bool = False) -> dict[str, Any]:
-    """key → run; two runs with one key fail here."""
+def runs_in(client: MlflowClient, deleted: bool = False, results: Path | None = None) -> dict[str, Any]:
+    """key → run, of one folder `results` where several share a store; two runs with one key fail here."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
-    found = client.search_runs(ids, run_view_type=view)
+    owner = results and hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:12]
+    of_folder = f"tags.`usfmae.results` = '{owner}'" if owner else ""
+    found = client.search_runs(ids, of_folder, run_view_type=view)
     runs = {run.data.tags["usfmae.key"]: run for run in found}
     assert len(runs) == len(found)
     return runs

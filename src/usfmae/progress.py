@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TextIO, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -52,8 +52,9 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     failed.unlink(missing_ok=True)
     stopped.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with alone(path), open(path, "w", encoding="utf-8") as _log, leaving_on_term():
-        sys.stdout, sys.stderr = _Both(out, _log), _Both(err, _log)  # type: ignore[assignment]
+    with alone(path), open(path, "w", encoding="utf-8") as file, leaving_on_term():
+        _log = log = cast(TextIO, _WithoutHome(file))
+        sys.stdout, sys.stderr = _Both(out, log), _Both(err, log)  # type: ignore[assignment]
         try:
             yield
         except SystemExit as error:
@@ -65,8 +66,10 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
         except Exception as error:
             sentence = str(error) if _is_ours(error) else _of_the_disk(error)
             with suppress(OSError):  # the disk of the logs may be the one that is full
-                traceback.print_exc(file=_log)
-                failed.write_text(sentence or str(error) or type(error).__name__, encoding="utf-8")
+                traceback.print_exc(file=log)
+                failed.write_text(
+                    without_home(sentence or str(error)) or type(error).__name__, encoding="utf-8"
+                )
             if sentence:
                 print(f"\nerror: {sentence}\n", file=err, flush=True)
                 raise SystemExit(1) from None
@@ -74,7 +77,7 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
         finally:
             sys.stdout, sys.stderr = out, err
             with suppress(OSError):
-                _log.flush()
+                log.flush()
             _log = None
 
 
@@ -150,6 +153,26 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def without_home(text: str) -> str:
+    """The text with the user's home folder, and so mostly the user's name, written as `~`."""
+    home = str(Path.home())
+    return text if home == "/" else text.replace(home, "~")
+
+
+class _WithoutHome:
+    """A log file that may be passed on: tracebacks and messages hold whole paths."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, text: str) -> int:
+        self.file.write(without_home(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 class _Both:

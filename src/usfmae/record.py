@@ -21,6 +21,8 @@ from typing import Any
 
 import pandas as pd
 
+from usfmae.record_machine import energy_between, slurm, visible_gpus
+
 #: Packages whose versions decide a result.
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "timm", "torch", "snakemake", "usfmae")
 
@@ -128,6 +130,17 @@ class Run:
         self.stage, self.folder = stage, Path(folder)
         self.wildcards, self.parameters = wildcards, flatten(parameters)
         self._started, self._clock = datetime.now(UTC), time.monotonic()
+        self._gpus = visible_gpus()
+
+    @property
+    def results(self) -> Path:
+        """The folder `results` that the run lies in. Raises ValueError where there is none above it."""
+        return _results_above(self.folder)
+
+    @property
+    def key(self) -> str:
+        """The run's folder below `results`, its identity."""
+        return self.folder.absolute().relative_to(self.results).as_posix()
 
     def finish(
         self,
@@ -140,11 +153,12 @@ class Run:
         device: str = "cpu",
     ) -> None:
         """Writes `run.json`; see docs/contracts.md for its keys. Paths are stored relative to the results."""
-        results = _results_above(self.folder)
+        results = self.results
+        gpus = visible_gpus() if device != "cpu" else []
         write_json(
             self.folder / "run.json",
             {
-                "key": self.folder.absolute().relative_to(results).as_posix(),
+                "key": self.key,
                 "stage": self.stage,
                 "wildcards": self.wildcards,
                 "parameters": self.parameters,
@@ -158,12 +172,15 @@ class Run:
                 "started": self._started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - self._clock, 3),
                 "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+                "slurm": slurm(),
+                "gpus": [gpu.name for gpu in gpus] or ([device] if device != "cpu" else []),
+                "energy_joules": energy_between(self._gpus, gpus),
             },
         )
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions and machine, without host or user name."""
+    """Versions and machine, without host or user name; only `slurm` names a node."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from usfmae import record
+from usfmae.tracking_address import opened
 from usfmae.tracking_content import (
     Content,
     digest,
@@ -27,17 +27,13 @@ from usfmae.tracking_content import (
     of_tables,
     read_record,
 )
+from usfmae.tracking_names import STAGES, experiment_of, is_fold, is_grid_fold, name_of
 from usfmae.tracking_store import Artifact, Store, locked
 
-STAGES = ("corpus", "pretrain", "features", "finetune", "statistics", "explain", "export")
-#: Stages with an experiment a task; any other has one experiment.
-BY_TASK = ("features", "finetune", "statistics", "explain", "export")
 #: Files above this size, weights and arrays enter the store by path and sha256, not by copy.
 LARGEST_COPY = 50_000_000  # bytes
 #: Part of each digest: raise it when other names or values are written, and every run is written anew.
-LAYOUT = 1
-#: Folder of the runs on all training data; names mention any other fraction.
-WHOLE = ("fraction-1", "fraction-1.0")
+LAYOUT = 2
 
 
 @dataclass
@@ -54,28 +50,6 @@ class _Run:
     def digest(self) -> str:
         files = sorted([file.name, file.sha256, str(file.copied)] for file in self.files)
         return digest([LAYOUT, files, [fold.digest for fold in self.folds]])
-
-    @property
-    def experiment(self) -> str:
-        parts = self.key.split("/")
-        return "/".join(parts[:2]) if parts[0] in BY_TASK else parts[0]
-
-    @property
-    def name(self) -> str:
-        """What the UI calls it: `usfmae · fold 0 · seed 0`."""
-        parts = self.key.split("/")
-        if _is_grid_fold(self.key):
-            _, recipe, _, setting, fold = parts
-            return f"{recipe} · {setting} · {fold.replace('-', ' ')}"
-        if parts[0] != "finetune":
-            return self.key
-        if _is_fold(self.key):
-            _, _, model, _, fraction, seed, fold = parts
-            shown = [model, fold, seed, fraction]
-        else:
-            shown = parts[2:] or ["folds"]
-        words = [re.sub(r"^(fold|seed|fraction)-", r"\1 ", part) for part in shown if part not in WHOLE]
-        return " · ".join(words)
 
     def content(self) -> Content:
         if self.folds:
@@ -103,15 +77,16 @@ def sync(
 
     Returns `written`, `unchanged` and `deleted` (counts of runs), `runs` (key → digest) and `pages`
     (experiment → its address in the UI, to append to the server's).
-    Raises FileNotFoundError without a folder `results`, ValueError for a broken run record or a store
-    made elsewhere, ConnectionError when the server at `uri` does not answer.
+    A store below `results` that was made in another folder is thrown away and built anew; of a server
+    nothing is. Raises FileNotFoundError without a folder `results`, ValueError for a broken run record,
+    ConnectionError when the server at `uri` does not answer.
     """
     results = Path(results).resolve()
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no such folder; run the other stages before `track`")
-    with locked(results / "mlflow"):
+    with locked(results / "mlflow"), opened(uri or "") as address:
         wanted = _runs(results, log_weights, runs)
-        store = Store(results, uri)
+        store = Store(results, address or None)
         existing = store.runs()
         ids: dict[str, str] = {}  # key → id in the store
         written = 0
@@ -124,11 +99,17 @@ def sync(
             else:
                 identity = {"usfmae.key": run.key, "usfmae.digest": run.digest}
                 ids[run.key] = store.write(
-                    run.experiment, run.name, run.content(), identity, run.files, parent
+                    experiment_of(run.key), name_of(run.key), run.content(), identity, run.files, parent
                 )
                 written += 1
         current = set(ids.values())
-        stale = [old for olds in existing.values() for old in olds if old.info.run_id not in current]
+        recorded = {run.key for run in wanted if (run.folder / "run.json").exists()}
+        stale = [
+            old
+            for key, olds in existing.items()
+            for old in olds
+            if old.info.run_id not in current and (key in recorded or not store.is_live(old))
+        ]
         for old in stale:
             store.discard(old)
     return {
@@ -136,7 +117,7 @@ def sync(
         "unchanged": len(wanted) - written,
         "deleted": len(stale),
         "runs": {run.key: run.digest for run in wanted},
-        "pages": {run.experiment: store.page(run.experiment) for run in wanted},
+        "pages": {experiment_of(run.key): store.page(experiment_of(run.key)) for run in wanted},
     }
 
 
@@ -154,7 +135,7 @@ def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_
         key = owner.relative_to(results).as_posix()
         if key.split("/")[0] not in STAGES:
             key, owner = "report", results
-        if of_study is not None and owner in recorded and _is_fold(key) and key not in of_study:
+        if of_study is not None and owner in recorded and is_fold(key) and key not in of_study:
             continue
         for path in (folder / file for file in sorted(files) if not file.startswith(".")):
             size = path.stat().st_size
@@ -163,23 +144,14 @@ def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_
             artifact = Artifact(path, path.relative_to(owner).as_posix(), size, sha256(path), copied)
             runs.setdefault(key, _Run(key, owner)).files.append(artifact)
     sha256.save()
-    for run in [run for run in runs.values() if _is_fold(run.key) and run.folder in recorded]:
+    for run in [run for run in runs.values() if is_fold(run.key) and run.folder in recorded]:
         run.parent = run.key.rsplit("/", 2)[0]  # finetune/<task>/<model>/<recipe>/fraction-<f>
         runs.setdefault(run.parent, _Run(run.parent, results / run.parent)).folds.append(run)
     for run in runs.values():
         recipe = run.key.partition("/grid/")[0]
-        if _is_grid_fold(run.key) and recipe in runs:  # not there: nothing was chosen yet
+        if is_grid_fold(run.key) and recipe in runs:  # not there: nothing was chosen yet
             run.parent = recipe
     return sorted(runs.values(), key=lambda run: (run.parent is not None, run.key))
-
-
-def _is_fold(key: str) -> bool:
-    return key.startswith("finetune/") and key.count("/") == 6
-
-
-def _is_grid_fold(key: str) -> bool:
-    """`pretrain/<recipe>/grid/<setting>/fold-<k>`."""
-    return key.startswith("pretrain/") and key.count("/") == 4
 
 
 class _Digests:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
     """Final figures under their own names, each epoch's figures as `epoch/<column>`."""
     start = _milliseconds(datetime.fromisoformat(found["started"]).timestamp())
     end = start + _milliseconds(found["seconds"])
-    final = {**found["metrics"], "seconds": found["seconds"], "peak_memory_mb": found.get("peak_memory_mb")}
+    final = found["metrics"] | {key: found.get(key) for key in ("seconds", "peak_memory_mb", "energy_joules")}
     metrics = [(key, float(value), 0, end) for key, value in final.items() if _is_number(value)]
     if history and history.exists():
         table = pd.read_parquet(history)
@@ -69,7 +70,7 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
                 if _is_number(value):
                     time = start + (end - start) * row // len(table)
                     metrics.append((f"epoch/{column}", float(value), int(epoch), time))
-    return Content(start, end, _parameters(found), _tags(found), metrics)
+    return Content(start, end, parameters_of(found), _tags(found), metrics)
 
 
 def of_folds(folds: list[dict[str, Any]]) -> Content:
@@ -116,7 +117,19 @@ def of_tables(folder: Path, stage: str, modified: float) -> Content:
     return content
 
 
-def _parameters(found: dict[str, Any]) -> dict[str, str]:
+def of_epochs(rows: Iterable[Mapping[str, Any]], at: int) -> Content:
+    """Each epoch's figures under the names that `of_record` gives them; `at`: milliseconds since 1970."""
+    metrics = [
+        (f"epoch/{column}", float(value), int(row["epoch"]), at)
+        for row in rows
+        for column, value in row.items()
+        if column not in ("epoch", "step") and _is_number(value)
+    ]
+    return Content(at, at, metrics=metrics)
+
+
+def parameters_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """`wildcards`, `parameters` and `counts` of a run record as text, by name."""
     counts = record.flatten({"count": found.get("counts", {})})
     return {
         key: _text(value) for key, value in {**found["wildcards"], **found["parameters"], **counts}.items()
@@ -124,8 +137,16 @@ def _parameters(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _tags(found: dict[str, Any]) -> dict[str, str]:
-    git = found.get("git", {})
+    git, slurm = found.get("git", {}), found.get("slurm") or {}
+    environment = record.flatten({"usfmae.environment": found.get("environment") or {}})
+    places = {
+        "usfmae.slurm_job": slurm.get("job"),
+        "usfmae.node": slurm.get("node"),
+        "usfmae.gpu": ", ".join(found.get("gpus") or []),
+    }
     return {
+        **{key: _text(value) for key, value in environment.items()},
+        **{key: str(value) for key, value in places.items() if value},
         "mlflow.source.git.commit": str(git.get("commit", "unknown")),
         "usfmae.git_clean": _text(git.get("clean")),
         "usfmae.stage": found["stage"],

@@ -10,23 +10,35 @@ import hashlib
 import math
 import os
 import re
+import shutil
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 # Before the import: MLflow starts a thread that reports its use to its makers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Two lines for each run that ends on a server would fill the logs.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from usfmae.progress import without_home
+from usfmae.tracking_address import without_password
 from usfmae.tracking_content import Content
 
 #: The kind and, in MLflow 3.17, the address by which the UI shows runs instead of traces.
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 PAGE = "/#/experiments/{id}/runs?workflowType=machine_learning"
+PARENT = "mlflow.parentRunId"
+#: Tag of a run that a training writes while it runs; the run of its record replaces it.
+LIVE = "usfmae.live"
+#: Days after which a live run without a record is taken for dead; no scheduler lets a job run longer.
+LIVE_DAYS = 30
 #: Limits of the MLflow server: 1000 entities in one call and 100 parameters among them; characters.
 METRICS_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 900, 100, 6000, 8000
 
@@ -61,31 +73,46 @@ class Store:
         self._artifacts = None if uri else folder / "artifacts"
         # Two checkouts may share a server: each touches the runs of its own folder only.
         self._owner = hashlib.sha256(str(results).encode()).hexdigest()[:12]
+        if self._artifacts and _made_elsewhere(folder / "mlflow.db", self._artifacts):
+            print(f"{folder}: this store was made in another folder, whose paths it holds; it is built anew")
+            for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm"):
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self._artifacts, ignore_errors=True)
         self._client = MlflowClient(self._uri)
         try:
             found = self._client.search_experiments(view_type=ViewType.ALL)
         except MlflowException as error:
+            # `from None`: the traceback goes into a log, and MLflow's own error names the whole address.
             raise ConnectionError(
-                f"MLflow store {self._uri} does not open ({error}); start the server, or unset "
+                f"MLflow store {without_password(self._uri)} does not open "
+                f"({without_password(str(error))}); start the server, or unset "
                 "MLFLOW_TRACKING_URI to use the store below results/"
-            ) from error
+            ) from None
         self._experiments = {experiment.name: experiment for experiment in found}
 
-    def runs(self) -> dict[str, list[Run]]:
-        """key → its runs in the store: one, or more where an earlier pass was cut off."""
+    def runs(self, key: str | None = None) -> dict[str, list[Run]]:
+        """key → its runs in the store: one, or more where an earlier pass was cut off, or while it trains.
+        With a `key`, of that one alone."""
+        wanted = f"tags.`usfmae.results` = '{self._owner}'"
+        if key is not None:
+            wanted += f" and tags.`usfmae.key` = '{key}'"
         ids = [experiment.experiment_id for experiment in self._experiments.values()]
         found: dict[str, list[Run]] = {}
         token: str | None = None
         while ids:
-            page = self._client.search_runs(
-                ids, f"tags.`usfmae.results` = '{self._owner}'", max_results=1000, page_token=token
-            )
+            page = self._client.search_runs(ids, wanted, max_results=1000, page_token=token)
             for run in page:
                 found.setdefault(run.data.tags["usfmae.key"], []).append(run)
             token = page.token
             if not token:
                 break
         return found
+
+    @staticmethod
+    def is_live(run: Run) -> bool:
+        """Whether a training writes it, or wrote it in the last days: nothing else can tell that it died."""
+        age = time.time() - run.info.start_time / 1000
+        return run.data.tags.get(LIVE) == "true" and age < LIVE_DAYS * 24 * 3600
 
     @staticmethod
     def is_whole(run: Run, digest: str) -> bool:
@@ -102,28 +129,7 @@ class Store:
         parent: str | None,
     ) -> str:
         """Makes a run and returns its id. Its status becomes FINISHED last, when all of it is there."""
-        tags = {
-            "mlflow.user": "usfmae",
-            "mlflow.source.name": "usfmae",
-            "usfmae.results": self._owner,
-            **identity,
-            **{key: _without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
-        }
-        if parent:
-            tags["mlflow.parentRunId"] = parent
-        run = self._client.create_run(self._experiment(experiment), content.start, tags, name)
-        run_id = str(run.info.run_id)
-        params = [
-            Param(_name(key), _without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
-        ]
-        metrics = [Metric(_name(key), value, time, step) for key, value, step, time in content.metrics]
-        # One call for as much as it takes: each opens a transaction of its own.
-        for number in range(math.ceil(max(len(params) / PARAMS_A_CALL, len(metrics) / METRICS_A_CALL))):
-            self._client.log_batch(
-                run_id,
-                metrics[number * METRICS_A_CALL : (number + 1) * METRICS_A_CALL],
-                params[number * PARAMS_A_CALL : (number + 1) * PARAMS_A_CALL],
-            )
+        run_id = self.begin(experiment, name, content, identity | ({PARENT: parent} if parent else {}))
         for file in files:
             if file.copied:
                 folder = Path(file.name).parent.as_posix()
@@ -134,8 +140,39 @@ class Store:
                 for file in files
             }
             self._client.log_dict(run_id, listing, "artifacts.json")
-        self._client.set_terminated(run_id, end_time=content.end)
+        self.end(run_id, content.end)
         return run_id
+
+    def begin(self, experiment: str, name: str, content: Content, identity: dict[str, str]) -> str:
+        """Makes a run that is not ended yet, with the content's tags, parameters and metrics; its id."""
+        tags = {
+            "mlflow.user": "usfmae",
+            "mlflow.source.name": "usfmae",
+            "usfmae.results": self._owner,
+            **identity,
+            **{key: without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
+        }
+        run = self._client.create_run(self._experiment(experiment), content.start, tags, name)
+        self.add(str(run.info.run_id), content)
+        return str(run.info.run_id)
+
+    def add(self, run_id: str, content: Content) -> None:
+        """Adds the content's parameters and metrics to a run."""
+        params = [
+            Param(_name(key), without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
+        ]
+        metrics = [Metric(_name(key), value, at, step) for key, value, step, at in content.metrics]
+        # One call for as much as it takes: each opens a transaction of its own.
+        for number in range(math.ceil(max(len(params) / PARAMS_A_CALL, len(metrics) / METRICS_A_CALL))):
+            self._client.log_batch(
+                run_id,
+                metrics[number * METRICS_A_CALL : (number + 1) * METRICS_A_CALL],
+                params[number * PARAMS_A_CALL : (number + 1) * PARAMS_A_CALL],
+            )
+
+    def end(self, run_id: str, at: int, status: str = "FINISHED") -> None:
+        """`at`: milliseconds since 1970."""
+        self._client.set_terminated(run_id, status, at)
 
     def page(self, experiment: str) -> str:
         """Where the UI shows the runs of an experiment, below the server's address."""
@@ -143,8 +180,8 @@ class Store:
 
     def set_parent(self, run: Run, parent: str | None) -> None:
         """Ties a kept fold to a parent that was written anew."""
-        if parent and run.data.tags.get("mlflow.parentRunId") != parent:
-            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
+        if parent and run.data.tags.get(PARENT) != parent:
+            self._client.set_tag(run.info.run_id, PARENT, parent)
 
     def discard(self, run: Run) -> None:
         """Takes a run out of sight; MLflow keeps it in its bin until `mlflow gc`."""
@@ -156,24 +193,38 @@ class Store:
         known = self._experiments.get(name)
         if known is None:
             location = (self._artifacts / name).as_uri() if self._artifacts else None
-            made = self._client.create_experiment(name, location, EXPERIMENT_KIND)
+            try:
+                made = self._client.create_experiment(name, location, EXPERIMENT_KIND)
+            except MlflowException:  # another process was faster, or it cannot be made at all
+                other = self._client.get_experiment_by_name(name)
+                if other is None:
+                    raise
+                made = other.experiment_id
             known = self._experiments[name] = self._client.get_experiment(made)
         if known.lifecycle_stage == "deleted":
             self._client.restore_experiment(known.experiment_id)
             known = self._experiments[name] = self._client.get_experiment(known.experiment_id)
-        if self._artifacts and not known.artifact_location.startswith(self._artifacts.as_uri()):
-            raise ValueError(
-                f"{self._artifacts.parent}: this store was made in another folder "
-                f"({known.artifact_location}); delete it and run `snakemake track` again"
-            )
         return str(known.experiment_id)
+
+
+def _made_elsewhere(database: Path, artifacts: Path) -> bool:
+    """Whether the local store keeps the files of an experiment of ours in another folder than `artifacts`.
+
+    Read before MLflow opens it: MLflow keeps what it has opened once, so that nothing could be thrown away.
+    """
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(database.as_uri() + "?mode=ro", uri=True)) as store:
+            locations = store.execute("SELECT name, artifact_location FROM experiments").fetchall()
+    except sqlite3.Error:
+        return False  # MLflow says better what is wrong with it
+    return any(
+        found.endswith(f"/mlflow/artifacts/{name}") and not found.startswith(artifacts.as_uri())
+        for name, found in locations
+    )
 
 
 def _name(text: str) -> str:
     """A name that MLflow takes: letters, digits, and `_ - . : /` and spaces; at most 250 of them."""
     return re.sub(r"[^\w.\- :/]", "_", text)[:250]
-
-
-def _without_home(text: str) -> str:
-    home = str(Path.home())
-    return text if home == "/" else text.replace(home, "~")

@@ -5,14 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +23,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from test_tracking import MEAN, runs_in, write_results
+from tracking_server import server
 
 from usfmae.tracking import sync
 from workflow import ROOT, snakemake
@@ -36,42 +31,6 @@ from workflow import ROOT, snakemake
 TINY = ROOT / "tests/data/tiny.yaml"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MEANS = (MEAN, MEAN.replace("usfmae", "densenet169"))
-
-
-@contextmanager
-def server(folder: Path, store: str) -> Iterator[str]:
-    """An MLflow server on a free port of this machine alone; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += [
-        "--workers",
-        "1",
-        "--backend-store-uri",
-        store,
-        "--artifacts-destination",
-        str(folder / "served"),
-    ]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    address = f"http://127.0.0.1:{port}"
-    with open(folder / "server.log", "w+") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        try:
-            until = time.monotonic() + 90
-            while True:
-                assert process.poll() is None and time.monotonic() < until, (
-                    folder / "server.log"
-                ).read_text()
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")

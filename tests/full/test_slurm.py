@@ -13,7 +13,7 @@ from slurm_study import FOLD, command, copied, run, submitted
 def test_the_study_runs_on_slurm_from_nothing_to_the_report(study: Path) -> None:
     jobs = submitted(study)
     assert jobs["finetune_fold"] == 4 and jobs["pretrain_encoder"] == 1
-    assert not {"fetch_dataset", "sync_mlflow"} & set(jobs)  # the login node has the network
+    assert not {"fetch_dataset", "track"} & set(jobs)  # the login node has the network
     assert "Fetal neck" in (study / "results/report/report.html").read_text(encoding="utf-8")
     assert len(pd.read_csv(study / "results/statistics/neck/summary.csv")) > 0
     assert (study / "results/mlflow/synced.json").exists()

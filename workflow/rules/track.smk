@@ -1,6 +1,8 @@
 # Fills MLflow from the run records. The store itself is a side path: it may be deleted at any time.
+# The rule is the target itself, so `--forcerun track` fills it again after a change that Snakemake does not see:
+# a moved results folder, another server.
 # MLFLOW_TRACKING_URI, which may hold a password, is read by the script: it is no parameter and reaches no log.
-rule sync_mlflow:
+rule track:
     input:
         corpus_files(settings),
         pretrain_files(settings),

@@ -25,6 +25,7 @@ from usfmae.settings.models import Encoder, Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.settings.tasks import Task
 from usfmae.settings.training import Training
+from usfmae.tracking_live import Tell, live
 from usfmae.training.batches import FrameStore
 from usfmae.training.features import Features, last_layer
 from usfmae.training.loop import fit
@@ -66,6 +67,8 @@ class Fold:
     """Share of the training subjects that `table` holds."""
     features: Path | None = None
     checkpoints: Path | None = None
+    tell: Tell = lambda _row: None
+    """Gets each row of the final training's history."""
     scored: pd.DataFrame = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +143,7 @@ class Fold:
             description=self.name if name == "final" else f"{self.name}, {name}",
             at=self.at,
             checkpoints=self.checkpoints / name.replace(" ", "-") if self.checkpoints else None,
+            tell=self.tell if name == "final" else lambda _row: None,
         )
         return trainer, history
 
@@ -215,7 +219,8 @@ def finetune(
         features=features,
         checkpoints=side,
     )
-    fitted = FIT[recipe.protocol](fold)
+    with live(run) as fold.tell:
+        fitted = FIT[recipe.protocol](fold)
     predictions = fold.scored[["frame_id", "subject", "group", "role", "label"]].assign(
         **{f"probability_{name}": fitted.probabilities[:, i] for i, name in enumerate(task.classes)}
     )

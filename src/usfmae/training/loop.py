@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -36,17 +37,21 @@ def fit(
     description: str,
     at: Processes,
     checkpoints: Path | None = None,
+    tell: Callable[[dict[str, Any]], None] = lambda _row: None,
 ) -> pd.DataFrame:
     """Trains `work.model` in place and returns the history, a row an epoch.
 
     With a `checkpoints` folder the state is saved there at most every `training.checkpoint_minutes` and
-    at each TERM signal, and training continues from the newest one. Raises TrainingError where too many
-    steps in a row are not finite, and SystemExit(75) after a TERM signal.
+    at each TERM signal, and training continues from the newest one. `tell` gets each row of the history,
+    those from before a resume first. Raises TrainingError where too many steps in a row are not finite, and
+    SystemExit(75) after a TERM signal.
     """
     optimiser = _optimiser(work.model, training)
     schedule = _schedule(optimiser, training, work.steps)
     states = Checkpoints(checkpoints, work.model, optimiser, work.kept)
     done = states.restore()
+    for row in done.history:
+        tell(row)
     compiled: Any = torch.compile(work.model) if training.compile else work.model
     model = at.parallel(compiled)
     parameters = [p for p in work.model.parameters() if p.requires_grad]
@@ -117,6 +122,7 @@ def fit(
             except Stopped:
                 save()
                 leave(description, done)
+            tell(row)
             done = Progress(epoch=epoch + 1, in_a_row=done.in_a_row, history=[*done.history, row])
             # What comes after the last epoch, another candidate of a search for one, may be interrupted too.
             last = epoch + 1 == training.epochs and time.monotonic() - began > 60

@@ -23,6 +23,7 @@ from usfmae.models.mae import MaskedAutoencoder, build_encoder, use_attention
 from usfmae.record import Run, write_table
 from usfmae.settings.models import Encoder
 from usfmae.settings.pretraining import PretrainRecipe
+from usfmae.tracking_live import live
 from usfmae.training import diagnostics
 from usfmae.training.augment import change, draw
 from usfmae.training.batches import (
@@ -96,7 +97,11 @@ def pretrain(job: Job) -> None:
     given = [path for path in (job.folds, job.initial_weights) if path is not None]
     inputs = [groups, *given, *(folder / "frames.npy" for folder in folders)]
     identity = _identity(parameters, [train, validation], inputs)
-    with processes(recipe.training, job.gpus) as at, open_frames(folders, recipe.storage, at.device) as store:
+    with (
+        processes(recipe.training, job.gpus) as at,
+        open_frames(folders, recipe.storage, at.device) as store,
+        live(run, at.first) as tell,
+    ):
         trainer = _Pretraining(job, store, at, train, validation, job.checkpoints / identity)
         history = fit(
             trainer.work(),
@@ -105,6 +110,7 @@ def pretrain(job: Job) -> None:
             description=f"pretraining {job.name}",
             at=at,
             checkpoints=job.checkpoints / identity,
+            tell=tell,
         )
         if not at.first:
             return
