@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from usfmae.progress import STOPPED
+from usfmae.attempts import STOPPED
 from usfmae.record import Run
 from usfmae.tracking_address import is_server, opened, without_password
 
