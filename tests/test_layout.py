@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from usfmae.corpus.releases.layout import LayoutError, Source, column_of, release_files, sources
@@ -119,6 +120,18 @@ def test_a_table_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
         sources("mine", dataset(table=TABLE), tmp_path)
 
 
+def test_a_spreadsheet_of_which_a_byte_changed_is_named(tmp_path: Path) -> None:
+    """Found by fuzzing: its zip's own errors were let through."""
+    release(tmp_path, {"x.png": ""})
+    file = tmp_path / "patients.xlsx"
+    pd.DataFrame({"Bild": ["x.png"], "Befund": ["a"]}).to_excel(file, index=False)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"sheet1.xml") + 40] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(LayoutError, match=r"patients\.xlsx is not a"):
+        sources("mine", dataset(table=TABLE | {"file": "patients.xlsx"}), tmp_path)
+
+
 def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     text = "Bild,Patientin,Befund,Notiz\nx,1,a,left\nx,1,a,right\ny,1,a,\ny,1,b,\n"
     release(tmp_path, {"x.png": "", "y.png": "", "patients.csv": text})
@@ -224,6 +237,7 @@ def test_hidden_files_and_our_own_note_are_no_part_of_a_release(tmp_path: Path) 
         ("images/a.png", "images/a?.png", False),
         ("a+b (1).png", "a+b (1).png", True),
         ("axpng", "a.png", False),
+        ("new\nline/a\nb.png", "**/*.png", True),
     ],
 )
 def test_patterns_are_those_of_a_shell(path: str, pattern: str, expected: bool) -> None:

@@ -29,14 +29,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return split_corpus(tmp_path_factory.mktemp("memory"))
 
 
-def hold(most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lets the loss of `most` frames fit into memory; gives the sizes that are tried."""
+def hold(most: int, monkeypatch: pytest.MonkeyPatch, never: int = 0) -> list[int]:
+    """Lets the loss of `most` frames fit into memory, but for the `never`-th; gives the sizes tried."""
     tried: list[int] = []
 
     def limited(original: Any, size: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
             tried.append(size(*arguments))
-            if torch.is_grad_enabled() and tried[-1] > most:
+            if torch.is_grad_enabled() and (tried[-1] > most or len(tried) == never):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
             return original(*arguments, **options)
 
@@ -80,6 +80,18 @@ def test_fine_tuning_in_halves_ends_with_the_same_weights(
     assert tried[:3] == [8, 4, 2] and set(tried[2:]) == {2}  # and then all steps in parts
     assert_same(whole, halved, "model.safetensors")
     assert "a batch now goes through in 4 parts" in capsys.readouterr().err
+
+
+def test_what_a_failed_try_left_of_its_gradients_counts_for_nothing(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first half fits, the second does not: the step begins anew."""
+    how = recipe(training=training(epochs=1, learning_rate=1e-4))
+    whole = finetune(corpus, how=how, out="whole-late")
+    tried = hold(4, monkeypatch, never=3)
+    halved = finetune(corpus, how=how, out="halved-late")
+    assert tried[:4] == [8, 4, 4, 2]
+    assert_same(whole, halved, "model.safetensors")
 
 
 def test_pretraining_in_halves_ends_with_the_same_weights(

@@ -261,6 +261,9 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("study: [1,\n")
     with pytest.raises(SettingsError, match=r"broken\.yaml: not valid YAML"):
         load(tmp_path / "broken.yaml")
+    (tmp_path / "latin.yaml").write_bytes("study: { title: Brüste }\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"latin\.yaml: not valid YAML"):
+        load(tmp_path / "latin.yaml")
     (tmp_path / "list.yaml").write_text("- study\n")
     with pytest.raises(SettingsError, match=r"list\.yaml: a configuration file holds `key: value`"):
         load(tmp_path / "list.yaml")

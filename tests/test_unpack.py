@@ -291,6 +291,22 @@ def test_a_truncated_archive_is_damaged(tmp_path: Path, name: str) -> None:
         unpack(archive, release(tmp_path))
 
 
+@pytest.mark.parametrize("names", [["n" * 300], ["a", "a/1.png"], ["a/1.png", "a"]])
+def test_a_name_that_cannot_be_written_refuses_the_archive(tmp_path: Path, names: list[str]) -> None:
+    """Too long, or a file where a folder is: found by fuzzing."""
+    archive = tar_of(tmp_path / "a.tar", *(tarfile.TarInfo(name) for name in names))
+    with pytest.raises(Unavailable, match=r"a\.tar was refused: a name in it cannot be written here"):
+        unpack(archive, release(tmp_path))
+
+
+def test_a_zip_whose_listing_leads_before_its_beginning_is_damaged(tmp_path: Path) -> None:
+    """Found by fuzzing: zipfile lets the system's error through."""
+    archive = zipped(tmp_path / "a.zip", PICTURES)
+    archive.write_bytes(archive.read_bytes()[1:])
+    with pytest.raises(Damaged, match="fetch it again"):
+        unpack(archive, release(tmp_path))
+
+
 def test_names_that_are_not_utf8_become_readable(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w", encoding="latin-1") as archive:
         info = tarfile.TarInfo("a/Patient_Müller.png")
