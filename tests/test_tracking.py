@@ -176,6 +176,18 @@ def test_tags_and_parameters_say_what_made_the_run(results: Path) -> None:
     assert len(tags["usfmae.config_digest"]) == len(tags["usfmae.data_digest"]) == 64
 
 
+def test_more_figures_than_one_call_takes_are_all_there(results: Path) -> None:
+    folder = results / "pretrain/small"
+    found = json.loads((folder / "run.json").read_text())
+    found["metrics"] = {f"figure_{number}": number for number in range(2100)}
+    found["parameters"] = {f"key_{number}": number for number in range(250)}
+    record.write_json(folder / "run.json", found)
+    sync(results)
+    run = runs_in(open_store(results))["pretrain/small"]
+    assert found["metrics"].items() <= run.data.metrics.items()
+    assert {f"key_{number}": str(number) for number in range(250)}.items() <= run.data.params.items()
+
+
 def test_tables_give_their_headline_figures(results: Path) -> None:
     sync(results)
     runs = runs_in(open_store(results))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import math
 import os
 import re
 import shutil
@@ -40,7 +39,7 @@ LIVE = "usfmae.live"
 #: Days after which a live run without a record is taken for dead; no scheduler lets a job run longer.
 LIVE_DAYS = 30
 #: Limits of the MLflow server: 1000 entities in one call and 100 parameters among them; characters.
-METRICS_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 900, 100, 6000, 8000
+ENTITIES_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,12 @@ class Store:
             Param(_name(key), without_home(text)[:PARAM_LENGTH]) for key, text in content.params.items()
         ]
         metrics = [Metric(_name(key), value, at, step) for key, value, step, at in content.metrics]
-        # One call for as much as it takes: each opens a transaction of its own.
-        for number in range(math.ceil(max(len(params) / PARAMS_A_CALL, len(metrics) / METRICS_A_CALL))):
-            self._client.log_batch(
-                run_id,
-                metrics[number * METRICS_A_CALL : (number + 1) * METRICS_A_CALL],
-                params[number * PARAMS_A_CALL : (number + 1) * PARAMS_A_CALL],
-            )
+        # One call for as much as it takes: each opens transactions of its own.
+        while params or metrics:
+            some, params = params[:PARAMS_A_CALL], params[PARAMS_A_CALL:]
+            room = ENTITIES_A_CALL - len(some)
+            self._client.log_batch(run_id, metrics[:room], some)
+            metrics = metrics[room:]
 
     def end(self, run_id: str, at: int, status: str = "FINISHED") -> None:
         """`at`: milliseconds since 1970."""

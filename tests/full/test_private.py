@@ -33,6 +33,8 @@ NAMED = "scan_of_Trillian"
 class Study:
     folder: Path
     home: Path
+    config: Path
+    environment: dict[str, str]
     said: str
     """What Snakemake printed."""
 
@@ -101,7 +103,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     kept = folder / "logs of the dead server"
     (folder / "logs").rename(kept)
     said = failed.stdout + snakemake(folder, configfile=config, **environment)
-    yield Study(folder, home, said)
+    yield Study(folder, home, config, environment, said)
 
 
 def texts(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -180,3 +182,19 @@ def test_every_file_of_a_study_that_ran_is_in_mlflow_by_copy_or_digest(study: St
     assert [path for path in files if record.sha256(path) not in listed] == []
     by_digest = {path.suffix for path in files if record.sha256(path) not in copies}
     assert by_digest <= {".npy", ".safetensors"}
+
+
+def test_a_study_that_was_moved_needs_one_command(study: Study) -> None:
+    """The last test here: it moves the study."""
+    synced = json.loads((study.results / "mlflow/synced.json").read_text())
+    moved = study.folder.rename(study.home / "moved study")
+    config = moved / study.config.name
+    snakemake(moved, "track", "--forcerun", "track", configfile=config, **study.environment)
+    again = json.loads((moved / "results/mlflow/synced.json").read_text())
+    assert again["runs"] == synced["runs"] and again["written"] == len(again["runs"])
+    found = runs_in(open_store(moved / "results"))
+    assert found.keys() == synced["runs"].keys()
+    page = artifact(found["report"], "report/report.html")
+    assert page.is_relative_to(moved) and record.sha256(page) == record.sha256(
+        moved / "results/report/report.html"
+    )

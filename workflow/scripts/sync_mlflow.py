@@ -17,4 +17,4 @@ with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
         progress=progress,
     )
     write_json(snakemake.output[0], counts)
-    print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))
+    print("MLflow:", ", ".join(f"{counts[what]} {what}" for what in ("written", "unchanged", "deleted")))
