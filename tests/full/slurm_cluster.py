@@ -29,7 +29,8 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={state}/munge.socket
+# A job that is requeued waits as long as a credential counts: two minutes if nothing is said.
+AuthInfo=socket={state}/munge.socket,cred_expire=10
 CryptoType=crypto/munge
 StateSaveLocation={state}/controller
 SlurmdSpoolDir={state}/%n

@@ -4,7 +4,7 @@ rule write_report:
         download_files(settings),
         corpus_files(settings),
         pretrain_files(settings),
-        finetune_files(settings),
+        finetune_records(settings),
         statistics_files(settings),
         explain_files(settings),
     output:

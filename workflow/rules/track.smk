@@ -6,7 +6,7 @@ rule track:
     input:
         corpus_files(settings),
         pretrain_files(settings),
-        finetune_files(settings),
+        finetune_records(settings),
         statistics_files(settings),
         explain_files(settings),
         REPORT,

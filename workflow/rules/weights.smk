@@ -35,9 +35,10 @@ def weights_files(settings):
     return [file for name in study_weights(settings) for file in weights_file(name)]
 
 
-pretrain_files, finetune_files, statistics_files, explain_files, export_files = map(
-    once_fetched, (pretrain_files, finetune_files, statistics_files, explain_files, export_files)
+pretrain_files, finetune_files, finetune_records = map(
+    once_fetched, (pretrain_files, finetune_files, finetune_records)
 )
+statistics_files, explain_files, export_files = map(once_fetched, (statistics_files, explain_files, export_files))
 
 
 checkpoint fetch_weights:
