@@ -38,17 +38,20 @@ def embedding_files(settings):
     )
 
 
-def finetune_files(settings, of_each_run=FINETUNED):
-    files = below([f"results/finetune/{task}" for task in settings.study.tasks], SPLIT)
-    for task in settings.study.tasks:
-        files += below(runs_of(settings, task, settings.study.fractions), of_each_run)
-    return files
+def of_each_run(settings, names):
+    tasks = settings.study.tasks
+    runs = [run for task in tasks for run in runs_of(settings, task, settings.study.fractions)]
+    return below([f"results/finetune/{task}" for task in tasks], SPLIT) + below(runs, names)
+
+
+def finetune_files(settings):
+    return of_each_run(settings, FINETUNED)
 
 
 def finetune_records(settings):
     """One file a run stands for all that the run made, for what reads them all: four times as many inputs
     would be a third of the time that a plan takes."""
-    return finetune_files(settings, ["run.json"])
+    return of_each_run(settings, ["run.json"])
 
 
 def statistics_files(settings):

@@ -38,7 +38,9 @@ def weights_files(settings):
 pretrain_files, finetune_files, finetune_records = map(
     once_fetched, (pretrain_files, finetune_files, finetune_records)
 )
-statistics_files, explain_files, export_files = map(once_fetched, (statistics_files, explain_files, export_files))
+statistics_files, explain_files, export_files = map(
+    once_fetched, (statistics_files, explain_files, export_files)
+)
 
 
 checkpoint fetch_weights:
