@@ -28,7 +28,7 @@ PARTS = st.one_of(
 )
 NAMES = st.builds(
     lambda start, parts, between: start + between.join(parts),
-    st.sampled_from(["", "", "", "/", "//", "\\", "\\\\host\\", "../", "./"]),
+    st.sampled_from(["", "", "", "/", "//", "\\", "\\\\host\\", "../", "../../", "../../../", "./"]),
     st.lists(PARTS, min_size=1, max_size=4),
     st.sampled_from(["/", "/", "\\"]),
 )
