@@ -28,7 +28,7 @@ PARTS = st.one_of(
 )
 NAMES = st.builds(
     lambda start, parts, between: start + between.join(parts),
-    st.sampled_from(["", "", "", "/", "//", "\\", "\\\\host\\", "../", "./"]),
+    st.sampled_from(["", "", "", "/", "//", "\\", "\\\\host\\", "../", "../../", "../../../", "./"]),
     st.lists(PARTS, min_size=1, max_size=4),
     st.sampled_from(["/", "/", "\\"]),
 )
@@ -38,10 +38,13 @@ MEMBERS = st.lists(st.tuples(NAMES, st.sampled_from(KINDS), NAMES), min_size=1, 
 
 def unpack_and_look(folder: Path, archive: Path) -> None:
     """Unpacks into a release below `folder`, and fails where anything lies elsewhere, or is a link."""
+    folder = folder / "1/2/3/4"  # so deep that what leads out is still below the folder that is looked at
+    folder.mkdir(parents=True)
     (folder / "outside").mkdir()
     (folder / "outside/keep").write_text("untouched")
     into = release(folder)
-    before = {path for path in folder.rglob("*") if not path.is_relative_to(into.root)}
+    top = folder.parents[3]
+    before = {path for path in top.rglob("*") if not path.is_relative_to(into.root)}
     try:
         with in_time():
             given_paths = unpack(archive, into)
@@ -50,7 +53,7 @@ def unpack_and_look(folder: Path, archive: Path) -> None:
     else:
         for path in given_paths:
             assert (into.root / path).is_file() and not (into.root / path).is_symlink()
-    assert {path for path in folder.rglob("*") if not path.is_relative_to(into.root)} == before
+    assert {path for path in top.rglob("*") if not path.is_relative_to(into.root)} == before
     assert (folder / "outside/keep").read_text() == "untouched"
     for path in into.root.rglob("*"):
         assert path.resolve().is_relative_to(into.root.resolve()) and not path.is_symlink()
@@ -154,3 +157,16 @@ def test_a_rar_of_any_name_stays_inside(name: str) -> None:
         except (UnicodeEncodeError, struct.error):
             return
         unpack_and_look(Path(place), Path(place) / "a.rar")
+
+
+@given(ups=st.integers(1, 4), name=st.sampled_from(["evil", "a/evil"]), between=st.sampled_from(["/", "\\"]))
+@fuzz(15)
+def test_a_member_that_climbs_is_refused_however_high(ups: int, name: str, between: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with tarfile.open(folder / "a.tar", "w") as archive:
+            info = tarfile.TarInfo(between.join([".."] * ups + [name]))
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"abc"))
+        with pytest.raises(Unavailable, match="leads out of the release"):
+            unpack(folder / "a.tar", release(folder))

@@ -78,8 +78,11 @@ class Checkpoints:
         written = self.folder / ".state.pt"
         with atomic(written) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
-        name = f"{progress.epoch:06d}-{progress.step:08d}-{sha256(written)[:DIGEST]}.pt"
-        written.replace(self.folder / name)
+        place = f"{progress.epoch:06d}-{progress.step:08d}"
+        newest = self.folder / f"{place}-{sha256(written)[:DIGEST]}.pt"
+        written.replace(newest)
+        for old in set(self.folder.glob(f"{place}-*.pt")) - {newest}:  # of a run that came here before
+            old.unlink()
         for old in self._newest_first()[KEPT:]:
             old.unlink()
 
