@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -55,21 +57,26 @@ def write_overlays(folder: Path, settings: dict[str, object]) -> list[str]:
     return [str(folder / name) for name in files]
 
 
-def start(started: list[str], log: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def running(started: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in the background; killed where the test ends before it."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        started, cwd=ROOT, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT
-    )
+    with log.open("wb") as out:
+        process = subprocess.Popen(started, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def run(started: list[str], folder: Path, seconds: float = 900) -> tuple[int, str]:
     """The exit code and what Snakemake said."""
     log = folder / f"snakemake-{time.monotonic_ns()}.log"
-    with start(started, log) as running:
+    with running(started, log) as process:
         try:
-            code = running.wait(timeout=seconds)
+            code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            running.kill()
             raise AssertionError(log.read_text(encoding="utf-8")) from None
     return code, log.read_text(encoding="utf-8")
 

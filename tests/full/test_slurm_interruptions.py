@@ -19,7 +19,7 @@ from slurm_study import (
     copied,
     longer,
     run,
-    start,
+    running,
     submitted,
     wait_for_panel,
     write_overlays,
@@ -80,24 +80,23 @@ def test_a_requeued_orphaned_killed_and_cancelled_job_goes_on_where_it_was(
     folder = copied(study, tmp_path)
     defaults = [*DEFAULTS, "slurm_extra='--requeue'"]
     log = folder / "snakemake-1.log"
-    running = start(command(folder, "pretrain", settings=longer(epochs), defaults=defaults), log)
     panels = folder / "checkpoints/pretrain/demo"
-
-    reached = wait_for_panel(panels, 0)
-    subprocess.run(["scontrol", "requeue", cluster.jobs()[0].number], check=True)
-    reached = wait_for_panel(panels, reached + 5)
-    node = cluster.jobs()[0].node
-    cluster.kill_node(node)
-    wait_for(lambda: cluster.state(node) in ("down", "down*"), "Slurm to see that the node is gone")
-    cluster.start_node(node)
-    reached = wait_for_panel(panels, reached + 5)
-    before = cluster.jobs()[0]
-    subprocess.run(["pkill", "-KILL", "--full", f"{folder}.*pretrain_encoder"], check=True)
-    reached = wait_for_panel(panels, reached + 5)
-    killed = cluster.jobs()[0]
-    subprocess.run(["scancel", killed.number], check=True)
-    wait_for_panel(panels, reached + 5)
-    cancelled = cluster.jobs()[0]
-    assert [job.memory for job in (before, killed, cancelled)] == ["2000M", "4000M", "2000M"]
-    assert running.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
+    with running(command(folder, "pretrain", settings=longer(epochs), defaults=defaults), log) as snakemake:
+        reached = wait_for_panel(panels, 0)
+        subprocess.run(["scontrol", "requeue", cluster.jobs()[0].number], check=True)
+        reached = wait_for_panel(panels, reached + 5)
+        node = cluster.jobs()[0].node
+        cluster.kill_node(node)
+        wait_for(lambda: cluster.state(node) in ("down", "down*"), "Slurm to see that the node is gone")
+        cluster.start_node(node)
+        reached = wait_for_panel(panels, reached + 5)
+        before = cluster.jobs()[0]
+        subprocess.run(["pkill", "-KILL", "--full", f"{folder}.*pretrain_encoder"], check=True)
+        reached = wait_for_panel(panels, reached + 5)
+        killed = cluster.jobs()[0]
+        subprocess.run(["scancel", killed.number], check=True)
+        wait_for_panel(panels, reached + 5)
+        cancelled = cluster.jobs()[0]
+        assert [job.memory for job in (before, killed, cancelled)] == ["2000M", "4000M", "2000M"]
+        assert snakemake.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from slurm_cluster import SlurmCluster
-from slurm_study import PRETRAINED, command, copied, longer, run, start, submitted, wait_for_panel
+from slurm_study import PRETRAINED, command, copied, longer, run, running, submitted, wait_for_panel
 
 #: Of a job on both nodes. The executor wants more than one task a node; `torchrun` starts the processes.
 TWO_NODES = ("nodes=2", "tasks_per_node=2", "mpi='srun'")
@@ -48,11 +48,11 @@ def test_two_nodes_that_are_told_to_stop_save_their_state_and_go_on(
     folder = copied(study, tmp_path)
     asked = [f"pretrain_encoder:{resource}" for resource in ("gpu=2", *TWO_NODES)]
     log = folder / "snakemake-1.log"
-    running = start(command(folder, "pretrain", resources=asked, settings=longer(40)), log)
-    wait_for_panel(folder / "checkpoints/pretrain/demo", 3)
-    (job,) = cluster.jobs()
-    assert job.node == "node[1-2]"
-    subprocess.run(["scancel", "--signal=TERM", job.number], check=True)
-    assert running.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
+    with running(command(folder, "pretrain", resources=asked, settings=longer(40)), log) as snakemake:
+        wait_for_panel(folder / "checkpoints/pretrain/demo", 3)
+        (job,) = cluster.jobs()
+        assert job.node == "node[1-2]"
+        subprocess.run(["scancel", "--signal=TERM", job.number], check=True)
+        assert snakemake.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
     assert submitted(folder)["pretrain_encoder"] == 2
     assert len(losses(folder)) == 40
