@@ -188,6 +188,13 @@ def test_more_figures_than_one_call_takes_are_all_there(results: Path) -> None:
     assert {f"key_{number}": str(number) for number in range(250)}.items() <= run.data.params.items()
 
 
+def test_the_manifests_that_a_run_read_are_its_datasets(results: Path) -> None:
+    sync(results)
+    run = runs_in(open_store(results))[f"{MEAN}/seed-0/fold-0"]
+    read = [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs]
+    assert read == [("results/corpus/demo/groups.parquet", ("ab" * 32)[:36])]
+
+
 def test_tables_give_their_headline_figures(results: Path) -> None:
     sync(results)
     runs = runs_in(open_store(results))

@@ -40,6 +40,7 @@ class Content:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)  # path of a file that the run read → sha256
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def of_record(found: dict[str, Any], history: Path | None = None) -> Content:
                 if _is_number(value):
                     time = start + (end - start) * row // len(table)
                     metrics.append((f"epoch/{column}", float(value), int(epoch), time))
-    return Content(start, end, parameters_of(found), _tags(found), metrics)
+    return Content(start, end, parameters_of(found), _tags(found), metrics, found.get("inputs", {}))
 
 
 def of_folds(folds: list[dict[str, Any]]) -> Content:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Two lines for each run that ends on a server would fill the logs.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -40,6 +41,8 @@ LIVE = "usfmae.live"
 LIVE_DAYS = 30
 #: Limits of the MLflow server: 1000 entities in one call and 100 parameters among them; characters.
 ENTITIES_A_CALL, PARAMS_A_CALL, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000
+#: Letters of a digest that MLflow keeps of a dataset.
+DIGEST_LENGTH = 36
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,17 @@ class Store:
             **identity,
             **{key: without_home(value)[:TAG_LENGTH] for key, value in content.tags.items()},
         }
-        run = self._client.create_run(self._experiment(experiment), content.start, tags, name)
-        self.add(str(run.info.run_id), content)
-        return str(run.info.run_id)
+        run_id = str(
+            self._client.create_run(self._experiment(experiment), content.start, tags, name).info.run_id
+        )
+        self.add(run_id, content)
+        if content.inputs:  # what the UI calls datasets: the manifests and weights that the run read
+            read = [
+                Dataset(path, sha256[:DIGEST_LENGTH], "local", json.dumps({"uri": path}))
+                for path, sha256 in content.inputs.items()
+            ]
+            self._client.log_inputs(run_id, [DatasetInput(dataset) for dataset in read])
+        return run_id
 
     def add(self, run_id: str, content: Content) -> None:
         """Adds the content's parameters and metrics to a run."""
