@@ -23,9 +23,9 @@ demo: .venv/installed
 test: .venv/installed-test check
 	$(BIN)/python -m pytest --ignore=tests/full --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
-# What needs other programs than Python: a browser.
+# What needs other programs than Python, and root: a browser, Slurm, PostgreSQL, mounts.
 test-full: .venv/installed-test
-	$(BIN)/python -m pytest tests/full
+	$(BIN)/python -m pytest tests/full --numprocesses $(CORES) --dist loadgroup --durations 15
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -12,6 +12,16 @@ from fault_study import finish
 from slurm_cluster import SlurmCluster
 from slurm_study import command, run
 
+#: Fixtures that are made once: all tests that share one run in the same process, one after the other.
+SHARED = ("cluster", "unbroken")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[SlurmCluster]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conftest import Unbroken
 from fault_study import FOLD, Started, assert_same, finish, modified, products
-from slurm_node import wait_for
+from slurm_cluster import wait_for
 
 SEED, KILLS = 7, 10
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
