@@ -22,7 +22,8 @@ def write_runs(root: Path, predictions: pd.DataFrame, fraction: float, subjects:
         run = root / "task" / model / "recipe" / f"fraction-{fraction:g}" / f"seed-{seed}" / f"fold-{fold}"
         write_table(run / "predictions.parquet", rows.drop(columns=["model", "seed", "fold"]))
         wildcards = {"model": model, "fraction": f"{fraction:g}", "seed": str(seed), "fold": str(fold)}
-        write_json(run / "run.json", {"wildcards": wildcards, "counts": {"subjects_train": subjects + fold}})
+        counts = {"subjects_train": subjects + fold}
+        write_json(run / "run.json", {"wildcards": wildcards, "counts": counts, "outputs": {}})
         folders.append(run)
     return folders
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from usfmae.deployment.from_run import predictor_of_run
 from usfmae.deployment.predictor import ModelError, Predictor, forward
 from usfmae.evaluation.calibration import calibrated, fit_temperature
 from usfmae.evaluation.metrics import youden_threshold
+from usfmae.record import sha256, write_json, write_table
 from usfmae.settings.datasets import Volume
 from usfmae.training.batches import FrameStore
 
@@ -200,6 +202,10 @@ def test_threshold_and_temperature_are_those_of_the_validation_frames(
     wrong = table.index[table["role"] == "validation"][:3]  # else the best temperature is the smallest
     table.loc[wrong, "label"] = table.loc[wrong, "label"].map({"upper": "lower", "lower": "upper"})
     table.to_parquet(run / "predictions.parquet")
+    record = json.loads((run / "run.json").read_text())
+    name = next(name for name in record["outputs"] if name.endswith("predictions.parquet"))
+    record["outputs"][name] = sha256(run / "predictions.parquet")
+    write_json(run / "run.json", record)
     predictor, rows = predictor_of_run(run, study.settings), table[table["role"] == "validation"]
 
     def temperature(of: pd.DataFrame) -> float:
@@ -271,11 +277,17 @@ def test_frames_that_are_no_longer_those_of_the_run_are_refused(study: ExportedS
     with pytest.raises(ModelError, match="frames of 32 px"):
         predictor_of_run(study.run, other)
     path = study.root / "results/corpus/squares/squares/frames.npy"
-    kept = path.read_bytes()
-    frames = np.load(path)
-    np.save(path, frames[:, ::-1].copy())
+    table = path.with_name("frames.parquet")
+    kept = {file: file.read_bytes() for file in (path, table)}
+    np.save(path, np.load(path)[:, ::-1].copy())
     try:
+        with pytest.raises(ValueError, match="not what was curated"):
+            predictor_of_run(study.run, study.settings)
+        curated_anew = pd.read_parquet(table)
+        curated_anew.attrs["sha256"]["frames.npy"] = sha256(path)
+        write_table(table, curated_anew)
         with pytest.raises(ModelError, match="other probabilities than the run"):
             predictor_of_run(study.run, study.settings)
     finally:
-        path.write_bytes(kept)
+        for file, content in kept.items():
+            file.write_bytes(content)
