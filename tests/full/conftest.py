@@ -16,11 +16,10 @@ from slurm_study import command, run
 SHARED = ("cluster", "unbroken")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each test belongs to a group that one process runs: that of what it shares, else that of its file."""
+    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+    item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
 
 
 @pytest.fixture(scope="session")
