@@ -25,7 +25,7 @@ test: .venv/installed-test check
 
 # What needs other programs than Python, and root: a browser, Slurm, PostgreSQL, mounts.
 test-full: .venv/installed-test
-	$(BIN)/python -m pytest tests/full --numprocesses $(CORES) --dist loadgroup --durations 15
+	$(BIN)/python -m pytest tests/full --numprocesses $(CORES) --dist loadfile --durations 15
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -12,15 +12,6 @@ from fault_study import finish
 from slurm_cluster import SlurmCluster
 from slurm_study import command, run
 
-#: Fixtures that are made once: all tests that share one run in the same process, one after the other.
-SHARED = ("cluster", "unbroken")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Each test belongs to a group that one process runs: that of what it shares, else that of its file."""
-    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-    item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
-
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[SlurmCluster]:
