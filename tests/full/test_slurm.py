@@ -45,6 +45,8 @@ def test_the_study_runs_on_slurm_from_nothing_to_the_report(study: Path) -> None
     assert "Fetal neck" in (study / "results/report/report.html").read_text(encoding="utf-8")
     assert len(pd.read_csv(study / "results/statistics/neck/summary.csv")) > 0
     assert (study / "results/mlflow/synced.json").exists()
+    record = json.loads((study / PRETRAINED.parent / "run.json").read_text(encoding="utf-8"))
+    assert record["slurm"]["job"].isdigit() and record["slurm"]["node"] in ("node1", "node2")
 
 
 def test_of_an_array_of_folds_the_failing_one_is_named_the_others_finish_and_a_rerun_does_it_alone(
@@ -93,8 +95,8 @@ def test_short_folds_share_one_allocation_and_one_gpu(study: Path, tmp_path: Pat
     started = command(folder, "finetune", "--groups", "finetune_fold=folds", "--group-components", "folds=4")
     code, text = run([*started, "--set-resource-scopes", "gpu=local", "--resources", "gpu=1"], folder)
     assert code == 0, text
-    assert len(list(folder.glob("results/finetune/**/predictions.parquet"))) == 4
-    assert text.count("has been submitted with SLURM jobid") == 1
+    records = [json.loads(path.read_text()) for path in folder.glob("results/finetune/**/run.json")]
+    assert len(records) == 4 and len({record["slurm"]["job"] for record in records}) == 1
 
 
 # Interruptions: none of them changes a bit of the weights
