@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import table
 from usfmae.models.classifiers import build_classifier
-from usfmae.settings import settings_from
+from usfmae.settings import load
 from usfmae.settings.whole import Settings
 from usfmae.training.diagnostics import operations
 from usfmae.training.pretrain import build_autoencoder
@@ -46,20 +44,9 @@ class Stage:
 
 def read(overlays: list[Path], seeds: int) -> Settings:
     """The settings of the study, with so many seeds."""
-    config: dict[str, Any] = {}
-    for path in [CONFIG / f"{name}.yaml" for name in DEFAULTS] + overlays:
-        merge(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    config["study"]["seeds"] = list(range(seeds))
-    return settings_from(config)
-
-
-def merge(into: dict[str, Any], other: dict[str, Any]) -> None:
-    """As Snakemake merges configuration files: mappings key by key, everything else replaced."""
-    for key, value in other.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        else:
-            into[key] = value
+    settings = load(*(CONFIG / f"{name}.yaml" for name in DEFAULTS), *overlays)
+    study = settings.study.model_copy(update={"seeds": list(range(seeds))})
+    return settings.model_copy(update={"study": study})
 
 
 def corpus(settings: Settings, held: int) -> Stage:
