@@ -116,5 +116,6 @@ def wait_for_panel(folder: Path, epoch: int) -> int:
             (int(path.stem.removeprefix("epoch-")) for path in folder.rglob("epoch-*.png")), default=-1
         )
 
-    wait_for(lambda: reached() >= epoch, f"epoch {epoch}, it is {reached()}", seconds=120)
+    # Snakemake asks Slurm less and less often how a long job is, so it may send one again minutes later.
+    wait_for(lambda: reached() >= epoch, f"epoch {epoch}, it is {reached()}", seconds=300)
     return reached()
