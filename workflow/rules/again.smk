@@ -1,5 +1,6 @@
 # A job that is sent again gets more memory where it was killed, and more time where its time limit cut it and it has no
 # state to go on from: for no other reason. One that ended with an error is not tried again (usfmae.progress.logged).
+from snakemake.io import apply_wildcards
 from snakemake.resources import Resource
 
 from usfmae.attempts import ended
@@ -9,7 +10,7 @@ def growing(log, name, base, cause):
     """A resource: `base`, times the attempt where `cause` ended the one before."""
 
     def value(wildcards, attempt):
-        again = attempt > 1 and ended(log.format(**dict(wildcards.items()))) == cause
+        again = attempt > 1 and ended(apply_wildcards(log, wildcards)) == cause
         return base * attempt if again else base
 
     return Resource(name, value)
