@@ -26,9 +26,9 @@ def cluster() -> Iterator[SlurmCluster]:
 
 @pytest.fixture(scope="session")
 def study(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the small study has run on the cluster to its end."""
+    """A folder in which the small study has run on the cluster to its end, its folds as one array."""
     folder = tmp_path_factory.mktemp("study")
-    code, text = run(command(folder), folder)
+    code, text = run([*command(folder), "--slurm-array-jobs", "finetune_fold"], folder)
     assert code == 0, text
     return folder
 

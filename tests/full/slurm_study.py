@@ -90,7 +90,7 @@ def submitted(folder: Path) -> dict[str, int]:
             rule = line.split("/rule_", 1)[1].split("/", 1)[0]
             jobs[rule] = jobs.get(rule, 0) + 1
         elif array := re.search(r"Submitted array job with Snakemake IDs ([\d,]+)", line):
-            # The profile makes arrays of one rule's jobs.
+            # Only folds are sent as arrays.
             jobs["finetune_fold"] = jobs.get("finetune_fold", 0) + len(array[1].split(","))
     return jobs
 

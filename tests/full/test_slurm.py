@@ -49,7 +49,7 @@ def test_the_study_runs_on_slurm_from_nothing_to_the_report(study: Path) -> None
     assert record["slurm"]["job"].isdigit() and record["slurm"]["node"] in ("node1", "node2")
 
 
-def test_of_an_array_of_folds_the_failing_one_is_named_the_others_finish_and_a_rerun_does_it_alone(
+def test_of_all_folds_the_failing_one_is_named_the_others_finish_and_a_rerun_does_it_alone(
     study: Path, tmp_path: Path
 ) -> None:
     folder = copied(study, tmp_path)
@@ -62,7 +62,7 @@ def test_of_an_array_of_folds_the_failing_one_is_named_the_others_finish_and_a_r
         "recipes": {"finetune": {"tiny": {"training": {"checkpoint_minutes": 0}}}}
     }
     code, text = run([*command(folder, "finetune", settings=every_step), "--retries", "1"], folder)
-    assert code != 0 and "Submitted array job" in text
+    assert code != 0
     done = sorted(path.parent.as_posix() for path in folder.glob("results/finetune/**/predictions.parquet"))
     assert len(done) == 3
     assert not (folder / FOLD.format(model="resnet50_scratch", fold=1) / "predictions.parquet").exists()
