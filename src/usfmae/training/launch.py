@@ -92,14 +92,14 @@ def run(
 
 def torchrun(processes: int, nodes: int = 1, threads: int = 1) -> list[str]:
     """The command that starts `processes` processes on this node, or by `srun` on each of `nodes` nodes."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(max(1, processes))]
     if nodes == 1:
         return [*start, "--standalone"]
     number = int(os.environ["SLURM_JOB_ID"])
     # One agent a node, with all the cores that the job has there; they meet at this one, the first.
     srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     # Seconds after which the others are ended where one node fails; the first needs some to write its end.
-    srun += [f"--cpus-per-task={processes * threads}", "--wait=300"]
+    srun += [f"--cpus-per-task={max(1, processes) * threads}", "--wait=300"]
     meeting = f"{socket.gethostname()}:{PORTS.start + number % len(PORTS)}"
     start += ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting]
     return [*srun, *start, "--rdzv-id", str(number)]
