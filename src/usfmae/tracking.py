@@ -10,9 +10,11 @@ pass writes nothing and a changed folder replaces its run. See docs/tracking.md.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,7 @@ def sync(
     results = Path(results).resolve()
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no such folder; run the other stages before `track`")
-    with locked(results / "mlflow"), opened(uri or "") as address:
+    with locked(results / "mlflow"), opened(uri or "") as address, _rare_collections():
         wanted = _runs(results, log_weights, runs)
         store = Store(results, address or None)
         existing = store.runs()
@@ -119,6 +121,20 @@ def sync(
         "runs": {run.key: run.digest for run in wanted},
         "pages": {experiment_of(run.key): store.page(experiment_of(run.key)) for run in wanted},
     }
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """MLflow makes an object of each metric. After every 700 new ones Python would look through a million
+    others for garbage: a quarter of the first pass, and most of one that finds nothing to do."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _runs(results: Path, log_weights: bool, of_study: set[str] | None) -> list[_Run]:
