@@ -33,6 +33,12 @@ def make_noise(n: int = 4, patches: int = 16) -> Tensor:
     return torch.rand(n, patches, generator=torch.Generator().manual_seed(2))
 
 
+def mask_of(model: MaskedAutoencoder, frames: Tensor, noise: Tensor | None = None) -> Tensor:
+    """`(N, L)`, 1 where a patch is masked."""
+    _, _, masked = model(frames, noise)
+    return torch.zeros(len(frames), model.encoder.patch_embed.num_patches).scatter(1, masked, 1.0)
+
+
 def change_patches(frames: Tensor, where: Tensor, patch_size: int = 4) -> Tensor:
     """frames `(N, C, H, W)` with new pixels in the patches where `where (N, L)` is 1."""
     patches = patchify(frames, patch_size)
@@ -42,36 +48,36 @@ def change_patches(frames: Tensor, where: Tensor, patch_size: int = 4) -> Tensor
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_prediction_has_all_pixels_of_each_patch(channels: int) -> None:
+def test_the_prediction_has_all_pixels_of_each_masked_patch(channels: int) -> None:
     frames = make_frames(3, channels=channels)
-    loss, prediction, mask = make_model(channels=channels)(frames)
+    loss, prediction, masked = make_model(channels=channels)(frames)
     assert loss.shape == ()
-    assert prediction.shape == (3, 16, 4 * 4 * channels)
-    assert mask.shape == (3, 16)
-    latent, _, restore = make_model(channels=channels).encode(frames, make_noise(3))
-    assert latent.shape == (3, 1 + 4, 16)
-    assert restore.shape == (3, 16)
+    assert prediction.shape == (3, 12, 4 * 4 * channels)
+    assert masked.shape == (3, 12)
+
+
+def test_frames_of_another_size_than_the_encoder_s_are_refused() -> None:
+    with pytest.raises(ValueError, match="frames of 20 x 20 pixels; this encoder takes 16 x 16"):
+        make_model()(make_frames(size=20))
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5, 0.6, 0.75, 0.9])
 @pytest.mark.parametrize("size", [16, 20])
 def test_each_frame_hides_the_share_of_patches_that_the_mask_ratio_says(ratio: float, size: int) -> None:
     length = (size // 4) ** 2
-    _, _, mask = make_model(size=size, mask_ratio=ratio)(make_frames(5, size=size))
-    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    mask = mask_of(make_model(size=size, mask_ratio=ratio), make_frames(5, size=size))
     assert (mask.sum(dim=1) == length - int(length * (1 - ratio))).all()
 
 
 def test_at_least_one_patch_stays_visible() -> None:
-    _, _, mask = make_model(mask_ratio=0.99)(make_frames())
+    mask = mask_of(make_model(mask_ratio=0.99), make_frames())
     assert (mask.sum(dim=1) == 15).all()
 
 
 def test_each_frame_and_each_step_has_its_own_mask() -> None:
     model = make_model()
     torch.manual_seed(3)
-    _, _, first = model(make_frames(32))
-    _, _, second = model(make_frames(32))
+    first, second = mask_of(model, make_frames(32)), mask_of(model, make_frames(32))
     assert len(first.unique(dim=0)) > 28
     assert not torch.equal(first, second)
     assert first.mean(dim=0).min() > 0.3  # no patch is always visible
@@ -79,35 +85,42 @@ def test_each_frame_and_each_step_has_its_own_mask() -> None:
 
 def test_the_smallest_noise_stays_visible() -> None:
     noise = make_noise()
-    _, _, mask = make_model()(make_frames(), noise)
+    mask = mask_of(make_model(), make_frames(), noise)
     for i in range(len(noise)):
         assert set(noise[i].argsort()[:4].tolist()) == set((mask[i] == 0).nonzero()[:, 0].tolist())
 
 
 def test_the_loss_is_the_mean_squared_error_of_masked_patches() -> None:
     model, frames = make_model(), make_frames()
-    loss, prediction, mask = model(frames, make_noise())
-    error = (prediction - patchify(frames, 4)).detach().numpy() ** 2
-    assert loss.item() == pytest.approx(error[mask.numpy() == 1].mean(), rel=1e-5)
+    loss, prediction, masked = model(frames, make_noise())
+    true = np.take_along_axis(patchify(frames, 4).numpy(), masked.numpy()[..., None], axis=1)
+    assert loss.item() == pytest.approx(((prediction.detach().numpy() - true) ** 2).mean(), rel=1e-5)
 
 
-def test_only_masked_patches_enter_the_loss() -> None:
-    model, frames = make_model(), make_frames()
-    loss, prediction, mask = model(frames, make_noise())
-    visible, hidden = (1 - mask)[..., None], mask[..., None]
-    assert model.loss(frames, prediction + 5 * visible, mask) == loss
-    assert model.loss(change_patches(frames, 1 - mask), prediction, mask) == loss
-    assert model.loss(frames, prediction + 5 * hidden, mask) > loss + 1
-    assert model.loss(change_patches(frames, mask), prediction, mask) != loss
+def test_the_prediction_of_a_patch_is_that_of_its_place() -> None:
+    """Another order of the masked patches, drawn by other noise, predicts the same."""
+    model, frames, noise = make_model(), make_frames(), make_noise()
+    _, prediction, masked = model(frames, noise)
+    other = noise.clone()
+    other.scatter_(1, masked, 2 + torch.rand(masked.shape))  # the same are masked
+    _, again, order = model(frames, other)
+    assert not torch.equal(order, masked)
+    assert torch.allclose(in_places(again, order), in_places(prediction, masked), atol=1e-6)
+
+
+def in_places(prediction: Tensor, masked: Tensor) -> Tensor:
+    empty = torch.zeros(len(masked), 16, prediction.shape[-1])
+    return empty.scatter(1, masked[..., None].expand_as(prediction), prediction.detach())
 
 
 def test_masked_pixels_never_reach_the_encoder() -> None:
     model, frames = make_model(), make_frames()
-    latent, mask, _ = model.encode(frames, make_noise())
-    masked_changed, _, _ = model.encode(change_patches(frames, mask), make_noise())
-    visible_changed, _, _ = model.encode(change_patches(frames, 1 - mask), make_noise())
-    assert torch.equal(latent, masked_changed)
-    assert not torch.allclose(latent, visible_changed, atol=1e-3)
+    mask = mask_of(model, frames, make_noise())
+    _, prediction, _ = model(frames, make_noise())
+    _, masked_changed, _ = model(change_patches(frames, mask), make_noise())
+    _, visible_changed, _ = model(change_patches(frames, 1 - mask), make_noise())
+    assert torch.equal(prediction, masked_changed)
+    assert not torch.allclose(prediction, visible_changed, atol=1e-3)
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
@@ -127,27 +140,30 @@ def test_unpatchify_is_the_inverse_of_patchify(
 
 
 def test_normalised_patches_have_mean_0_and_variance_1() -> None:
-    target = make_model(normalise_patches=True).target(make_frames())
+    target = make_model(normalise_patches=True).target(patchify(make_frames(), 4))
     assert target.mean(-1).abs().max() < 1e-5
     assert (target.var(-1) - 1).abs().max() < 1e-3
-    assert torch.equal(make_model().target(make_frames()), patchify(make_frames(), 4))
+    plain = patchify(make_frames(), 4)
+    assert torch.equal(make_model().target(plain), plain)
 
 
 def test_a_constant_patch_has_a_finite_target() -> None:
-    assert make_model(normalise_patches=True).target(torch.zeros(1, 1, 16, 16)).abs().max() == 0
+    assert make_model(normalise_patches=True).target(torch.zeros(1, 16, 16)).abs().max() == 0
 
 
-def test_the_decoder_puts_tokens_back_in_their_places() -> None:
-    model = make_model()
-    latent, mask, restore = model.encode(make_frames(), make_noise())
-    # A decoder that changes nothing shows the tokens themselves, in the order of the patches.
-    model.decoder_embed = model.decoder_blocks = model.decoder_norm = model.decoder_head = nn.Identity()
-    model.mask_token = nn.Parameter(torch.full((1, 1, 16), 7.0))
-    model.decoder_positions = torch.zeros(1, 17, 16)
-    tokens = model.decode(latent, restore)  # (N, L, D)
+def test_each_token_of_the_decoder_has_the_position_of_its_place() -> None:
+    model, seen = make_model(decoder_depth=2), []
+    model.decoder_blocks[0].register_forward_pre_hook(lambda block, given: seen.append(given[0]))
+    model.decoder_embed = nn.Linear(16, 24)
+    nn.init.zeros_(model.decoder_embed.weight)  # without content, a token is its position
+    nn.init.zeros_(model.decoder_embed.bias)
+    nn.init.zeros_(model.mask_token)
+    _, _, masked = model(make_frames(), make_noise())
     for i, noise in enumerate(make_noise()):
-        assert (tokens[i][mask[i] == 1] == 7).all()
-        assert torch.equal(tokens[i][noise.argsort()[:4]], latent[i, 1:])
+        order = noise.argsort()
+        assert torch.equal(masked[i], order[4:])
+        expected = torch.cat([model.decoder_positions[0, :1], model.decoder_positions[0, 1:][order]])
+        assert torch.equal(seen[0][i], expected)
 
 
 def test_positions_are_distinct_and_the_class_token_has_none() -> None:
@@ -173,11 +189,8 @@ def test_the_encoders_weights_fit_timms_vision_transformer() -> None:
 
 
 def test_with_all_patches_visible_the_encoder_is_timms_forward_pass() -> None:
-    model = make_model(mask_ratio=1e-9)
-    noise = torch.arange(16.0).repeat(4, 1)  # keeps the patches' order
-    model.mask_ratio = 0.0
-    latent, mask, _ = model.encode(make_frames(), noise)
-    assert mask.sum() == 0
+    model = make_model()
+    latent = model.encode(patchify(make_frames(), 4), torch.arange(16).repeat(4, 1))
     assert torch.allclose(latent, model.encoder.forward_features(make_frames()), atol=1e-5)
 
 
@@ -198,20 +211,24 @@ def test_a_patch_size_that_does_not_divide_the_frame_is_refused() -> None:
 def test_reconstructions_keep_visible_patches_exactly(normalise_patches: bool) -> None:
     model, frames = make_model(normalise_patches=normalise_patches), make_frames()
     masked, filled = model.reconstruct(frames, make_noise())
-    _, prediction, mask = model(frames, make_noise())
+    _, prediction, places = model(frames, make_noise())
     assert masked.shape == filled.shape == frames.shape
-    visible = mask == 0
+    visible = mask_of(model, frames, make_noise()) == 0
     assert torch.equal(patchify(filled, 4)[visible], patchify(frames, 4)[visible])
     assert torch.equal(patchify(masked, 4)[visible], patchify(frames, 4)[visible])
     assert (patchify(masked, 4)[~visible] == 0).all()
     if not normalise_patches:
-        assert torch.equal(patchify(filled, 4)[~visible], prediction[~visible])
+        assert torch.equal(patchify(filled, 4)[~visible], in_places(prediction, places)[~visible])
 
 
 def test_predictions_of_normalised_patches_are_brought_back_to_pixels() -> None:
     model, frames = make_model(normalise_patches=True), make_frames()
-    perfect = model.target(frames)
-    model.decode = lambda latent, restore: perfect  # type: ignore[method-assign]
+    perfect = model.target(patchify(frames, 4))
+
+    def decode(latent: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        return perfect.gather(1, masked[..., None].expand(-1, -1, perfect.shape[-1]))
+
+    model.decode = decode  # type: ignore[method-assign]
     _, filled = model.reconstruct(frames, make_noise())
     assert torch.allclose(filled, frames, atol=1e-5)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from slurm_cluster import SlurmCluster
+from slurm_cluster import SlurmCluster, wait_for
 from slurm_study import (
     DEFAULTS,
     FOLD,
@@ -102,26 +102,30 @@ def test_short_folds_share_one_allocation_and_one_gpu(study: Path, tmp_path: Pat
 # Interruptions: none of them changes a bit of the weights
 
 
+#: Seconds of training that a limit of two minutes cuts twice, even where the cut run is a third faster.
+LONG = 120
+
+
 @pytest.fixture(scope="module")
 def unbroken(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """A pretraining of about two minutes that nothing stopped, outside Slurm, and its epochs."""
-    history = pd.read_parquet(study / PRETRAINED.parent / "history.parquet")
-    frames = json.loads((study / PRETRAINED.parent / "run.json").read_text(encoding="utf-8"))["counts"]
-    epoch = frames["train"] / history["images_per_second"].iloc[-1]
-    epochs = max(20, int(130 / (epoch + 0.1)))  # a tenth for validation and panel
-    folder = copied(study, tmp_path_factory.mktemp("unbroken"))
-    words = ["pretrain", "--directory", str(folder), "--cores", "1", "--configfile", str(TINY)]
-    overlays = write_overlays(folder, longer(epochs))
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words, *overlays],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / PRETRAINED, epochs
+    """The weights of a pretraining of `LONG` seconds that nothing stopped, outside Slurm, and its epochs."""
+    epochs, seconds = 200, 0.0
+    while seconds < LONG:
+        folder = copied(study, tmp_path_factory.mktemp("unbroken"))
+        words = ["pretrain", "--directory", str(folder), "--cores", "1", "--configfile", str(TINY)]
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *words, *write_overlays(folder, longer(epochs))],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        weights, trained = folder / PRETRAINED, epochs
+        seconds = json.loads((weights.parent / "run.json").read_text(encoding="utf-8"))["seconds"]
+        epochs = int(epochs * 1.2 * LONG / seconds)
+    return weights, trained
 
 
 def test_a_time_limit_that_cuts_pretraining_twice_changes_no_bit_of_its_weights(
@@ -131,7 +135,6 @@ def test_a_time_limit_that_cuts_pretraining_twice_changes_no_bit_of_its_weights(
     again, and it goes on."""
     weights, epochs = unbroken
     folder = copied(study, tmp_path)
-    seconds = json.loads((weights.parent / "run.json").read_text(encoding="utf-8"))["seconds"]
     started = command(
         folder,
         "pretrain",
@@ -141,7 +144,56 @@ def test_a_time_limit_that_cuts_pretraining_twice_changes_no_bit_of_its_weights(
     )
     code, text = run([*started, "--retries", "10"], folder)
     assert code == 0, text
-    assert submitted(folder)["pretrain_encoder"] >= 3, f"{seconds:g} s of training were not cut twice"
+    assert submitted(folder)["pretrain_encoder"] >= 3, "training was not cut twice"
+    assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
+
+
+def test_a_requeued_job_and_one_whose_node_died_go_on_where_they_were(
+    cluster: SlurmCluster, study: Path, unbroken: tuple[Path, int], tmp_path: Path
+) -> None:
+    """`scontrol requeue`, then the death of the node's daemon and its jobs: Slurm starts the job again."""
+    weights, epochs = unbroken
+    folder = copied(study, tmp_path)
+    defaults = [*DEFAULTS, "slurm_extra='--requeue'"]
+    log = folder / "snakemake-1.log"
+    panels = folder / "checkpoints/pretrain/demo"
+    with running(command(folder, "pretrain", settings=longer(epochs), defaults=defaults), log) as snakemake:
+        reached = wait_for_panel(panels, 0)
+        (job,) = cluster.jobs()
+        subprocess.run(["scontrol", "requeue", job.number], check=True)
+        reached = wait_for_panel(panels, reached + 5)
+        (again,) = cluster.jobs()
+        cluster.kill_node(again.node)
+        wait_for(lambda: cluster.state(again.node) in ("down", "down*"), "Slurm to see that the node is gone")
+        cluster.start_node(again.node)
+        wait_for_panel(panels, reached + 5)
+        assert [one.number for one in cluster.jobs()] == [job.number]
+        assert snakemake.wait(timeout=600) == 0, log.read_text(encoding="utf-8")
+    assert submitted(folder)["pretrain_encoder"] == 1
+    assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
+
+
+def test_a_killed_job_is_sent_again_with_more_memory_and_a_cancelled_one_with_the_same(
+    cluster: SlurmCluster, study: Path, unbroken: tuple[Path, int], tmp_path: Path
+) -> None:
+    """The training alone killed, as for its memory, then `scancel`: Snakemake sends both again."""
+    weights, epochs = unbroken
+    folder = copied(study, tmp_path)
+    log = folder / "snakemake-1.log"
+    panels = folder / "checkpoints/pretrain/demo"
+    with running(command(folder, "pretrain", settings=longer(epochs)), log) as snakemake:
+        reached = wait_for_panel(panels, 0)
+        (first,) = cluster.jobs()
+        # Its script, and not what has the rule's name in its command line: that is Snakemake as well.
+        subprocess.run(["pkill", "-KILL", "--full", f"{folder}/.snakemake/scripts/"], check=True)
+        reached = wait_for_panel(panels, reached + 5)
+        (killed,) = cluster.jobs()
+        subprocess.run(["scancel", killed.number], check=True)
+        wait_for_panel(panels, reached + 5)
+        (cancelled,) = cluster.jobs()
+        assert [job.memory for job in (first, killed, cancelled)] == ["2000M", "4000M", "2000M"]
+        assert snakemake.wait(timeout=600) == 0, log.read_text(encoding="utf-8")
+    assert submitted(folder)["pretrain_encoder"] == 3
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
 
 

@@ -1,17 +1,19 @@
 """The masked autoencoder of He et al. (arXiv 2111.06377) on timm's blocks.
 
-N frames, C channels, L patches of p x p pixels, D the encoder's width, E the decoder's width.
+N frames, C channels, L patches of p x p pixels, V of them visible and M masked, D the encoder's width,
+E the decoder's width.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def build_encoder(
@@ -102,49 +104,58 @@ class MaskedAutoencoder(nn.Module):
         self._initialise()
 
     def forward(self, frames: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, prediction `(N, L, p*p*C)`, mask `(N, L)` with 1 where a patch was masked).
+        """(loss, prediction `(N, M, p*p*C)` of the M masked patches, their places `(N, M)`).
 
         `noise` `(N, L)` decides which patches stay: those with the smallest values. By default it is
-        drawn anew for each frame, uniform in 0 to 1.
+        drawn anew for each frame, uniform in 0 to 1. A place is a patch's number, rows first. Raises
+        ValueError for frames of another size than the encoder's.
         """
+        patches = patchify(frames, self.patch_size)  # (N, L, p*p*C)
+        if patches.shape[1] != self.encoder.patch_embed.num_patches:
+            wanted = " x ".join(map(str, self.encoder.patch_embed.img_size))
+            raise ValueError(
+                f"frames of {frames.shape[2]} x {frames.shape[3]} pixels; this encoder takes {wanted}"
+            )
         if noise is None:
-            noise = torch.rand(len(frames), self.encoder.patch_embed.num_patches, device=frames.device)
-        latent, mask, restore = self.encode(frames, noise)
-        prediction = self.decode(latent, restore)
-        return self.loss(frames, prediction, mask), prediction, mask
+            noise = torch.rand(patches.shape[:2], device=frames.device)
+        shuffled = noise.argsort(dim=1)  # (N, L)
+        stay = max(1, int(shuffled.shape[1] * (1 - self.mask_ratio)))
+        visible, masked = shuffled[:, :stay], shuffled[:, stay:]
+        latent = self.encode(_at(patches, visible), visible)
+        prediction = self.decode(latent, visible, masked)
+        return self.loss(_at(patches, masked), prediction), prediction, masked
 
-    def encode(self, frames: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """frames `(N, C, H, W)` → latent `(N, 1 + visible, D)`, mask `(N, L)`, restore `(N, L)`."""
-        tokens = self.encoder.patch_embed(frames) + self.encoder.pos_embed[:, 1:]  # (N, L, D)
-        n, length, width = tokens.shape
-        visible = max(1, int(length * (1 - self.mask_ratio)))
-        shuffle = noise.argsort(dim=1)  # (N, L): visible patches first
-        restore = shuffle.argsort(dim=1)  # (N, L): back to their places
-        keep = shuffle[:, :visible, None].expand(-1, -1, width)
-        tokens = tokens.gather(1, keep)  # (N, visible, D)
-        mask = torch.ones(n, length, device=frames.device).scatter_(1, shuffle[:, :visible], 0.0)
-        class_token = (self.encoder.cls_token + self.encoder.pos_embed[:, :1]).expand(n, -1, -1)
-        tokens = self.encoder.blocks(torch.cat([class_token, tokens], dim=1))
-        return self.encoder.norm(tokens), mask, restore
+    def encode(self, patches: Tensor, places: Tensor) -> Tensor:
+        """visible patches `(N, V, p*p*C)` and their places `(N, V)` → latent `(N, 1 + V, D)`."""
+        projection = self.encoder.patch_embed.proj  # as a product, with the visible patches alone
+        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, p*p*C)
+        tokens = F.linear(patches, weight, projection.bias) + self.encoder.pos_embed[0, 1:][places]
+        class_token = (self.encoder.cls_token + self.encoder.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        return self.encoder.norm(self.encoder.blocks(torch.cat([class_token, tokens], dim=1)))
 
-    def decode(self, latent: Tensor, restore: Tensor) -> Tensor:
-        """latent `(N, 1 + visible, D)` → pixels of each patch `(N, L, p*p*C)`."""
-        tokens = self.decoder_embed(latent)  # (N, 1 + visible, E)
-        n, _, width = tokens.shape
-        hidden = self.mask_token.expand(n, restore.shape[1] + 1 - tokens.shape[1], -1)
-        patches = torch.cat([tokens[:, 1:], hidden.to(tokens.dtype)], dim=1)  # (N, L, E), shuffled
-        patches = patches.gather(1, restore[..., None].expand(-1, -1, width))
-        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_positions
-        return self.decoder_head(self.decoder_norm(self.decoder_blocks(tokens)))[:, 1:]
+    def decode(self, latent: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        """latent `(N, 1 + V, D)`, places of visible and masked patches → pixels `(N, M, p*p*C)` of these.
 
-    def loss(self, frames: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-        """Mean squared error over the pixels of masked patches only."""
-        error = (prediction.float() - self.target(frames)) ** 2
-        return (error.mean(dim=-1) * mask).sum() / mask.sum()
+        Attention knows no order but the positions', so the masked patches stay behind the visible ones.
+        """
+        tokens = self.decoder_embed(latent)  # (N, 1 + V, E)
+        hidden = self.mask_token.to(tokens.dtype).expand(*masked.shape, -1)
+        order = F.pad(1 + torch.cat([visible, masked], dim=1), (1, 0))  # the class token is number 0
+        tokens = torch.cat([tokens, hidden], dim=1) + self.decoder_positions[0][order]
+        tokens = self.decoder_blocks[:-1](tokens)
+        last = cast(Block, self.decoder_blocks[-1])
+        tokens = tokens + last.attn(last.norm1(tokens))
+        tokens = tokens[:, 1 + visible.shape[1] :]  # (N, M, E): nothing reads the others any more
+        tokens = tokens + last.mlp(last.norm2(tokens))
+        return self.decoder_head(self.decoder_norm(tokens))
 
-    def target(self, frames: Tensor) -> Tensor:
-        """What each patch should become, `(N, L, p*p*C)`."""
-        patches = patchify(frames.float(), self.patch_size)
+    def loss(self, patches: Tensor, prediction: Tensor) -> Tensor:
+        """Mean squared error over the pixels of the masked patches, both `(N, M, p*p*C)`."""
+        return F.mse_loss(prediction.float(), self.target(patches))
+
+    def target(self, patches: Tensor) -> Tensor:
+        """What each patch `(N, M, p*p*C)` should become."""
+        patches = patches.float()
         if self.normalise_patches:
             mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
             patches = (patches - mean) / (variance + 1e-6).sqrt()
@@ -157,15 +168,18 @@ class MaskedAutoencoder(nn.Module):
         Predictions made in normalised patches are brought back with the true patch's mean and
         deviation, as in the paper's figures.
         """
-        _, prediction, mask = self(frames, noise)
+        _, prediction, masked = self(frames, noise)
         patches = patchify(frames, self.patch_size)
         if self.normalise_patches:
-            mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
+            true = _at(patches, masked)
+            mean, variance = true.mean(-1, keepdim=True), true.var(-1, keepdim=True)
             prediction = prediction * (variance + 1e-6).sqrt() + mean
-        hidden = mask[..., None] > 0
+        places = masked[..., None].expand_as(prediction)
         grid = self.encoder.patch_embed.grid_size
-        masked = unpatchify(patches.masked_fill(hidden, 0.0), grid, self.patch_size)
-        return masked, unpatchify(torch.where(hidden, prediction, patches), grid, self.patch_size)
+        return (
+            unpatchify(patches.scatter(1, places, 0.0), grid, self.patch_size),
+            unpatchify(patches.scatter(1, places, prediction.to(patches.dtype)), grid, self.patch_size),
+        )
 
     def _initialise(self) -> None:
         """Xavier for linear layers and patch embedding, normal 0.02 for tokens, as in the paper's code."""
@@ -178,6 +192,11 @@ class MaskedAutoencoder(nn.Module):
         nn.init.xavier_uniform_(projection.data.flatten(1))
         nn.init.normal_(self.encoder.cls_token, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
+
+
+def _at(patches: Tensor, places: Tensor) -> Tensor:
+    """Of `(N, L, K)` the patches at `(N, M)` places: `(N, M, K)`."""
+    return patches.gather(1, places[..., None].expand(-1, -1, patches.shape[-1]))
 
 
 def patchify(frames: Tensor, patch_size: int) -> Tensor:
