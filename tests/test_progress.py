@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -120,6 +122,22 @@ def test_the_same_job_is_never_made_by_two_processes_at_once(
     with logged(tmp_path / "job.log"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["job.log"]
+
+
+def test_a_lock_that_its_keeper_removed_while_another_waited_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a third process would lock a new file, and two would be alone."""
+    path, lock = tmp_path / "job.running", fcntl.flock
+
+    def lock_after_removal(file: IO[str], how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        path.unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_removal)
+    with attempts.alone(tmp_path / "job.log"), path.open() as third, pytest.raises(BlockingIOError):
+        fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Literal, TextIO
 
 #: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
 STOPPED = 75
@@ -57,26 +57,7 @@ def alone(log: Path) -> Iterator[None]:
     however that ends. Raises SystemExit where another process keeps it. Where no file can be locked, nothing
     is."""
     path = log.with_suffix(".running")
-    with path.open("a+", encoding="utf-8") as file:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    file.seek(0)
-                    print(
-                        f"\nerror: the same job still runs as {file.read() or 'another process'}: its "
-                        "Snakemake was killed and it was not. Wait until it ends, or end it with kill, and "
-                        "start the same command again\n",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                    raise SystemExit(1) from None
-                time.sleep(min(1.0, PATIENCE))
-            except OSError:  # a file system without locks
-                break
+    with _locked(path) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -84,3 +65,32 @@ def alone(log: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> TextIO:
+    """The file, opened and locked."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who kept it may have removed it meanwhile: then the lock is on a file that nobody else sees.
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError:
+            if time.monotonic() > until:
+                file.seek(0)
+                print(
+                    f"\nerror: the same job still runs as {file.read() or 'another process'}: its "
+                    "Snakemake was killed and it was not. Wait until it ends, or end it with kill, and "
+                    "start the same command again\n",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                raise SystemExit(1) from None
+            time.sleep(min(1.0, PATIENCE))
+        except FileNotFoundError:
+            pass  # removed between the two looks
+        except OSError:  # a file system without locks
+            return file
+        file.close()
