@@ -6,7 +6,9 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from usfmae.attempts import forget
 from usfmae.settings import settings_from
+from usfmae.training.finished import remove_finished
 
 min_version("9.20")
 
@@ -139,3 +141,16 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/again.smk"
+
+
+onstart:
+    forget(Path("logs"))
+
+
+# By now Snakemake has noted which jobs are done.
+onsuccess:
+    remove_finished(Path("checkpoints"))
+
+
+onerror:
+    remove_finished(Path("checkpoints"))

@@ -16,22 +16,32 @@ exec((ROOT / "workflow/rules/again.smk").read_text(encoding="utf-8"), AGAIN)  # 
 
 
 @pytest.mark.parametrize(
-    ("mark", "memory", "minutes"), [(None, 4000, 60), ("stopped", 2000, 120), ("failed", 2000, 60)]
+    ("ends", "memory", "minutes"),
+    [
+        ([None], 4000, 60),
+        (["stopped"], 2000, 120),
+        (["failed"], 2000, 60),
+        ([None, None], 6000, 60),
+        ([None, "stopped"], 4000, 120),  # what was learned stays
+        (["stopped", None, "stopped"], 4000, 180),
+    ],
 )
-def test_a_killed_job_gets_more_memory_and_one_that_was_cut_more_time(
-    mark: str | None, memory: int, minutes: int, tmp_path: Path
+def test_a_job_gets_more_memory_for_each_kill_and_more_time_for_each_cut(
+    ends: list[str | None], memory: int, minutes: int, tmp_path: Path
 ) -> None:
     """Snakemake writes the constraint of a wildcard into the log's pattern."""
     pattern, wildcards = str(tmp_path / "{task,neck|kidney}.log"), Wildcards(fromdict={"task": "neck"})
-    if mark:
-        (tmp_path / f"neck.{mark}").touch()
+    for attempt, end in enumerate(ends, 1):
+        if end:
+            with (tmp_path / f"neck.{end}").open("a") as mark:
+                mark.write(f"{attempt}\n")
     resources = {
         "mem_mb": AGAIN["growing"](pattern, "mem_mb", 2000, "killed"),
         "runtime": AGAIN["growing"](pattern, "runtime", 60, "stopped"),
     }
     first = [r.evaluate(wildcards, attempt=1).value for r in resources.values()]
-    second = [r.evaluate(wildcards, attempt=2).value for r in resources.values()]
-    assert first == [2000, 60] and second == [memory, minutes]
+    next_one = [r.evaluate(wildcards, attempt=len(ends) + 1).value for r in resources.values()]
+    assert first == [2000, 60] and next_one == [memory, minutes]
 
 
 @pytest.mark.parametrize("keeps_state", [False, True])

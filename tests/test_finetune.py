@@ -24,6 +24,7 @@ from usfmae.record import sha256
 from usfmae.settings.models import Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.training.batches import FrameStore, normalise, to_float
+from usfmae.training.finished import remove_finished
 from usfmae.training.loop import fit
 from usfmae.training.processes import TrainingError
 
@@ -210,6 +211,7 @@ def test_a_run_on_changed_frames_or_of_another_recipe_never_continues_an_old_one
             frames[0, 0, 0] += 1
             np.save(file, frames)
         run(corpus, how=recipe(epochs=how), checkpoints=tmp_path / "checkpoints")
+        remove_finished(tmp_path)  # as Snakemake does when it has noted the end
     same, again, longer, changed = sides
     assert same == again and len({same, longer, changed}) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from fake_corpus import ENCODER, make_corpus
 
-from usfmae.training.checkpointing import STOPPED
+from usfmae.attempts import KILLED, STOPPED
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 OUT = Path("results/pretrain/tiny")
@@ -143,11 +144,7 @@ def test_term_stops_all_processes_in_the_same_step_and_they_go_on(
     corpus: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, corpus, epochs=10)
-    runner = (
-        "import json, sys; from usfmae.training.launch import run; job = json.load(open(sys.argv[1])); "
-        "run(job['config'], job['asked'], 2)"
-    )
-    process = start(sys.executable, "-c", runner, str(job))
+    process = start(sys.executable, "-c", RUN_TWO, str(job))
     assert process.stdout is not None
     panels = tmp_path / "checkpoints"
     while not list(panels.rglob("epoch-0001.png")):
@@ -156,9 +153,64 @@ def test_term_stops_all_processes_in_the_same_step_and_they_go_on(
     process.send_signal(signal.SIGTERM)
     assert finish(process) == STOPPED
     assert len(list(panels.rglob("*.pt"))) == 1
-    assert finish(start(sys.executable, "-c", runner, str(job))) == 0
+    assert finish(start(sys.executable, "-c", RUN_TWO, str(job))) == 0
     assert len(history(job)) == 10
     np.testing.assert_allclose(history(job)["train_loss"], history(unbroken)["train_loss"], rtol=1e-4)
+
+
+RUN_TWO = (
+    "import json, sys; from usfmae.training.launch import run; job = json.load(open(sys.argv[1])); "
+    "run(job['config'], job['asked'], 2)"
+)
+
+
+def test_a_process_that_is_killed_says_so_and_leaves_no_mark(corpus: Path, tmp_path: Path) -> None:
+    """As for its memory: the job is then sent again, with more."""
+    job = write_job(tmp_path, corpus)
+    process = start(sys.executable, "-c", RUN_TWO, str(job))
+    while not list((tmp_path / "checkpoints").rglob("epoch-0001.png")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    worker = f"{sys.executable}.*usfmae.training.launch.*{tmp_path}"
+    found = subprocess.run(["pgrep", "--full", worker], capture_output=True, text=True, check=True).stdout
+    agent = subprocess.run(
+        ["pgrep", "--full", f"torch.distributed.run.*{tmp_path}"], capture_output=True, text=True, check=True
+    ).stdout
+    workers = {int(number) for number in found.split()} - {int(number) for number in agent.split()}
+    os.kill(max(workers), signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == KILLED, said
+
+
+def test_the_error_of_a_process_is_the_job_s(corpus: Path, tmp_path: Path) -> None:
+    job = write_job(tmp_path, corpus, batch_size=11)
+    process = start(sys.executable, "-c", RUN_TWO, str(job))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    last = said.strip().splitlines()[-1]
+    assert "TrainingError: training.batch_size 11 cannot be shared equally by 2 processes" in last
+
+
+def test_the_lock_of_a_job_holds_as_long_as_its_processes_live(tmp_path: Path) -> None:
+    """Where the one that started them was killed."""
+    outlive = (
+        "import subprocess, sys; from pathlib import Path; from usfmae.attempts import alone\n"
+        "with alone(Path(sys.argv[1])):\n"
+        "    subprocess.Popen(['sleep', '60'], close_fds=False); print('begun', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", outlive, str(tmp_path / "job.log")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "begun\n"
+        first.kill()
+        first.wait()
+        with (tmp_path / "job.running").open() as second, pytest.raises(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.killpg(first.pid, signal.SIGKILL)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(corpus: Path, tmp_path: Path) -> None:

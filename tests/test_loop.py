@@ -16,6 +16,7 @@ from fake_corpus import training
 from small_training import HERE, MEASURED, STEPS, Result, make_work, run
 from torch import Tensor, nn
 
+from usfmae.attempts import leaving_on_term
 from usfmae.training.checkpointing import STOPPED
 from usfmae.training.loop import Work, fit
 from usfmae.training.processes import TrainingError
@@ -80,6 +81,23 @@ def test_a_run_stopped_by_term_during_validation_resumes_to_the_same_bits(
     with pytest.raises(SystemExit):
         run(work, tmp_path)
     assert_same(run(make_work(), tmp_path), unbroken)
+
+
+def test_term_after_the_last_look_is_heard_when_the_training_ends(unbroken: Result, tmp_path: Path) -> None:
+    work = make_work()
+    validate, calls = work.after_epoch, []
+
+    def last_words(epoch: int, pause: Callable[[], None]) -> dict[str, float]:
+        figures = validate(epoch, pause)
+        calls.append(epoch)
+        if len(calls) == len(unbroken[0]):
+            terminate()
+        return figures
+
+    work.after_epoch = last_words
+    with pytest.raises(SystemExit) as stopped, leaving_on_term():
+        run(work, tmp_path)
+    assert stopped.value.code == STOPPED and calls == list(range(len(unbroken[0])))
 
 
 @pytest.mark.parametrize("where", [(0, 1), (1, 0), (2, 2)])

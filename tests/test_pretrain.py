@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from usfmae.models.mae import build_encoder
 from usfmae.record import sha256
 from usfmae.settings.pretraining import Grid, PretrainRecipe
 from usfmae.training.batches import FrameStore
+from usfmae.training.finished import remove_finished
 from usfmae.training.frames import grid_fold, random_validation
 from usfmae.training.pretrain import Job, _Pretraining, pretrain
 from usfmae.training.processes import TrainingError
@@ -28,8 +30,11 @@ from usfmae.training.processes import TrainingError
 FILES = ["encoder.safetensors", "history.parquet", "mae.safetensors", "reconstructions.npz", "run.json"]
 
 
-def run(corpus: Path, recipe: PretrainRecipe | None = None, out: str = "tiny", **changes: Any) -> Path:
-    """Pretrains on the datasets neck and kidney and returns the folder of the products."""
+def run(
+    corpus: Path, recipe: PretrainRecipe | None = None, out: str = "tiny", noted: bool = True, **changes: Any
+) -> Path:
+    """Pretrains on the datasets neck and kidney and returns the folder of the products. `noted`: Snakemake
+    lived to see it."""
     results = corpus.parents[1]
     options: dict[str, Any] = {"datasets": ["neck", "kidney"], "evaluation_datasets": []} | changes
     pretrain(
@@ -44,6 +49,8 @@ def run(corpus: Path, recipe: PretrainRecipe | None = None, out: str = "tiny", *
             **options,
         )
     )
+    if noted:
+        remove_finished(results.parent / "checkpoints")
     return results / "pretrain" / out
 
 
@@ -312,5 +319,33 @@ def test_a_changed_recipe_never_continues_an_old_run(corpus: Path, monkeypatch: 
 
 
 def test_checkpoints_are_removed_at_the_end(corpus: Path) -> None:
-    run(corpus, pretrain_recipe(training=training(checkpoint_minutes=0)))
+    recipe = pretrain_recipe(training=training(checkpoint_minutes=0))
+    out = run(corpus, recipe, noted=False)
+    left = [path for path in (corpus.parents[2] / "checkpoints").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in left) == FILES
+    assert all(path.samefile(out / path.name) for path in left), "second names, which take no space"
+    run(corpus, recipe)
     assert not (corpus.parents[2] / "checkpoints").exists()
+
+
+def test_a_training_that_ended_after_its_snakemake_died_is_not_done_again(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake removes the outputs of a job whose end it did not see, and starts it again."""
+    out = run(corpus, noted=False)
+    before = {name: (out / name).read_bytes() for name in FILES}
+    shutil.rmtree(out)
+    steps = during_steps(monkeypatch, lambda _: None)
+    run(corpus)
+    assert not steps and {name: (out / name).read_bytes() for name in FILES} == before
+    run(corpus)  # noted since then: asked for again, it is done again
+    assert steps
+
+
+def test_another_recipe_takes_nothing_of_a_finished_training(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(corpus, noted=False)
+    steps = during_steps(monkeypatch, lambda _: None)
+    run(corpus, pretrain_recipe(mask_ratio=0.5))
+    assert steps

@@ -17,7 +17,6 @@ import pytest
 
 from usfmae import attempts
 from usfmae import progress as module
-from usfmae.attempts import ended
 from usfmae.corpus.readers import read_frames
 from usfmae.progress import clock, logged, progress
 from usfmae.record import Run, atomic
@@ -188,8 +187,10 @@ def test_an_error_is_not_paid_for_twice_and_a_person_may_start_again(
     assert tries[-1] == 2
 
 
-@pytest.mark.parametrize(("code", "tried_again"), [(75, True), (1, False), ("torch sees no GPU", False)])
-def test_a_job_that_was_asked_to_stop_is_tried_again(
+@pytest.mark.parametrize(
+    ("code", "tried_again"), [(75, True), (137, True), (1, False), ("torch sees no GPU", False)]
+)
+def test_a_job_that_was_stopped_or_killed_is_tried_again(
     tmp_path: Path, code: int | str, tried_again: bool
 ) -> None:
     with pytest.raises(SystemExit), logged(tmp_path / "job.log", 1):
@@ -212,12 +213,40 @@ def test_term_ends_a_job_as_an_exception_does_and_says_so_to_the_next_attempt(tm
             time.sleep(5)
         raise AssertionError("the job went on")
     assert not table.exists() and not list(tmp_path.glob(".writing-*"))
-    assert ended(log) == "stopped"
-    with logged(log, 2):
-        assert ended(log) == "killed"  # as long as it runs, nothing is said yet
-    with pytest.raises(ValueError), logged(log, 3):
+    assert attempts.before(log, 2) == {"stopped": 1, "killed": 0}
+    with pytest.raises(ValueError), logged(log, 4):  # nothing was said of the second and third
+        assert attempts.before(log, 4) == {"stopped": 1, "killed": 2}
         raise ValueError("an error")
-    assert ended(log) == "error"
+    assert attempts.before(log, 5) == {"error": 1}
+
+
+def test_a_new_command_forgets_what_earlier_ones_met(tmp_path: Path) -> None:
+    """Else an attempt that never began (a node died, `sbatch` refused) would leave an old error standing."""
+    log = tmp_path / "finetune/fold-0.log"
+    with pytest.raises(ValueError), logged(log, 1):
+        raise ValueError("repaired since")
+    attempts.forget(tmp_path)
+    with logged(log, 2):
+        pass
+    assert [path.name for path in log.parent.iterdir()] == ["fold-0.log"]
+
+
+def test_later_attempts_write_behind_what_the_earlier_ones_said(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    with pytest.raises(SystemExit), logged(log, 1):
+        print("the first")
+        raise SystemExit(75)
+    with pytest.raises(KeyError), logged(log, 2):
+        print("the second")
+        raise KeyError("target")
+    with pytest.raises(SystemExit), logged(log, 3):
+        pass
+    said = log.read_text()
+    places = [said.index(words) for words in ("the first", "the second", "Traceback", "attempt 3: not tried")]
+    assert places == sorted(places)
+    with logged(log, 1):
+        pass
+    assert log.read_text() == ""
 
 
 def test_the_home_folder_is_written_as_a_tilde_in_log_and_mark(

@@ -23,7 +23,7 @@ from test_pretrain import run as pretraining
 from torch import Tensor
 
 import usfmae.tracking_store  # noqa: F401  here: importing MLflow takes seconds and is not what is timed
-from usfmae import tracking_live
+from usfmae import tracking_live, tracking_live_run
 from usfmae.record import Run
 from usfmae.tracking_address import opened, without_password
 from usfmae.tracking_live import LAST_WAIT, live
@@ -192,6 +192,7 @@ def test_how_a_training_ended_is_told(tmp_path: Path, heard: type[Heard]) -> Non
     ("uri", "address", "user"),
     [
         ("https://me:p%40ss@host:5000/ml", "https://host:5000/ml", ("me", "p@ss")),
+        ("http://:secret@host", "http://host", ("", "secret")),
         ("http://host", "http://host", (None, None)),
         ("postgresql://me:secret@host/db", "postgresql://me:secret@host/db", (None, None)),
     ],
@@ -209,3 +210,42 @@ def test_a_password_in_the_address_of_a_server_goes_where_mlflow_reads_it(
     assert "secret" not in without_password(
         f"no answer from {uri}, sorry"
     ) and "p%40" not in without_password(uri)
+
+
+def test_a_password_with_a_slash_is_not_printed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pa/secret@127.0.0.1:9")
+    run = Run("pretrain", tmp_path / "results/pretrain/tiny", wildcards={}, parameters={})
+    with live(run) as tell:
+        tell({"epoch": 0, "train_loss": 1.0})
+    said = capsys.readouterr().err
+    assert "snakemake track" in said and "secret" not in said and "pa/" not in said
+
+
+def test_after_one_failed_call_the_end_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a training that ended would show as running for a month."""
+    calls: list[tuple[list[int], str | None]] = []
+
+    class Faulty:
+        def __init__(self, run: Run, address: str) -> None:
+            pass
+
+        def send(self, rows: list[Mapping[str, Any]], status: str | None) -> None:
+            calls.append(([row["epoch"] for row in rows], status))
+            if len(calls) == 1:
+                raise ConnectionError("for a moment")
+
+    monkeypatch.setattr(tracking_live_run, "LiveRun", Faulty)
+    monkeypatch.setattr(tracking_live, "PAUSE", 0.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    run = Run("pretrain", tmp_path / "results/pretrain/tiny", wildcards={}, parameters={})
+    with live(run) as tell:
+        for epoch in range(2):
+            tell({"epoch": epoch})
+            wait_until = time.monotonic() + 10
+            while len(calls) <= epoch and time.monotonic() < wait_until:
+                time.sleep(0.01)
+    assert calls == [([0], None), ([1], None), ([], "FINISHED")]

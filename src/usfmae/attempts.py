@@ -9,28 +9,43 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal, TextIO
+from typing import TextIO
 
+#: Exit code of a job one of whose processes was killed: it leaves no mark.
+KILLED = 137
 #: Exit code of a job that was asked to stop, has saved its state, and should be started again (EX_TEMPFAIL).
 STOPPED = 75
 #: Seconds that a job waits for another process that still makes the same.
 PATIENCE = 60.0
 
 
-def ended(path: Path | str) -> Literal["error", "stopped", "killed"]:
-    """How the last attempt of a job that did not succeed ended, by its log: with an error of its own, stopped
-    by TERM, or killed without a word (its memory did not suffice, or its node died)."""
+def before(path: Path | str, attempt: int) -> Counter[str]:
+    """How the earlier attempts of a job ended, by its log: `error`, `stopped` by TERM, or `killed` without a
+    word (its memory did not suffice, or its node died)."""
     failed, stopped = marks(Path(path))
-    return "error" if failed.exists() else "stopped" if stopped.exists() else "killed"
+    if failed.exists():
+        return Counter(error=1)
+    stops = set(stopped.read_text(encoding="utf-8").split()) if stopped.exists() else set()
+    cut = sum(int(number) < attempt for number in stops)
+    return Counter(stopped=cut, killed=attempt - 1 - cut)
 
 
 def marks(log: Path) -> tuple[Path, Path]:
-    """The files beside a job's log that say: it ended with an error (which one), it was stopped by TERM."""
+    """The files beside a job's log that say: it ended with an error (which one), and which attempts were
+    stopped by TERM."""
     return log.with_suffix(".failed"), log.with_suffix(".stopped")
+
+
+def forget(logs: Path) -> None:
+    """Removes the marks of an earlier command: nothing of what it met needs hold for the next."""
+    for pattern in ("*.failed", "*.stopped"):
+        for mark in logs.rglob(pattern):
+            mark.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,6 +73,7 @@ def alone(log: Path) -> Iterator[None]:
     is."""
     path = log.with_suffix(".running")
     with _locked(path) as file:
+        os.set_inheritable(file.fileno(), True)  # for processes that must not outlive the lock: launch.run
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -14,7 +14,7 @@ from typing import TextIO, TypeVar, cast
 
 from tqdm import tqdm
 
-from usfmae.attempts import STOPPED, alone, leaving_on_term, marks
+from usfmae.attempts import KILLED, STOPPED, alone, leaving_on_term, marks
 
 T = TypeVar("T")
 
@@ -34,8 +34,8 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     `attempt` counts from 1. A cluster's profile sends a failed job again by itself: that helps one that was
     cut or killed, and costs an allocation for one that made an error. So an error leaves a mark beside the
     log, and a later attempt that finds it ends with the same sentence at once. The first attempt, made by a
-    person, removes it. TERM, which comes before a time limit, leaves another (`ended` reads them) and ends
-    the job with code 75.
+    person, removes it. TERM, which comes before a time limit, leaves another (`before` reads them) and ends
+    the job with code 75. Later attempts write behind what the earlier ones said.
 
     A job that outlives a Snakemake that was killed goes on alone. The same job, started again beside it,
     waits for it for a minute and then ends with a sentence: two would write the same files.
@@ -46,21 +46,24 @@ def logged(path: Path | str, attempt: int = 1) -> Iterator[None]:
     failed, stopped = marks(path)
     if attempt > 1 and failed.exists():
         said = f"{failed.read_text(encoding='utf-8')}\n(attempt {attempt}: not tried again after an error)"
-        path.write_text(said, encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:  # behind the error itself
+            file.write(f"\n{said}\n")
         print(f"\nerror: {said}\n", file=sys.stderr, flush=True)
         raise SystemExit(1)
-    failed.unlink(missing_ok=True)
-    stopped.unlink(missing_ok=True)
+    if attempt == 1:
+        failed.unlink(missing_ok=True)
+        stopped.unlink(missing_ok=True)
     out, err = sys.stdout, sys.stderr
-    with alone(path), open(path, "w", encoding="utf-8") as file, leaving_on_term():
-        _log = log = cast(TextIO, _WithoutHome(file))
+    with alone(path), path.open("w" if attempt == 1 else "a", encoding="utf-8") as file, leaving_on_term():
+        _log = log = cast(TextIO, _WithoutHome(cast(TextIO, file)))
         sys.stdout, sys.stderr = _Both(out, log), _Both(err, log)  # type: ignore[assignment]
         try:
             yield
         except SystemExit as error:
             if error.code == STOPPED:
-                stopped.touch()
-            elif error.code:
+                with stopped.open("a", encoding="utf-8") as mark:
+                    mark.write(f"{attempt}\n")
+            elif error.code and error.code != KILLED:
                 failed.write_text(f"the job's processes ended with code {error.code}", encoding="utf-8")
             raise
         except Exception as error:

@@ -19,8 +19,8 @@ def is_server(uri: str | None) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with `name:password@` cut out of each address in it."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """The text with `name:password@` cut out of each address in it, also where the password holds a slash."""
+    return re.sub(r"(?<=://)\S*@", "", text)
 
 
 @contextmanager
@@ -31,8 +31,8 @@ def opened(uri: str, **settings: str) -> Iterator[str]:
     as before.
     """
     parts = urlsplit(uri)
-    if is_server(uri) and parts.username:
-        settings["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    if is_server(uri) and (parts.username or parts.password):
+        settings["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
         settings["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
         uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     before = {key: os.environ.get(key) for key in settings}

@@ -97,8 +97,9 @@ class _Sender:
         if self._trouble is not None and not self._said:
             self._said = True
             print(
-                f"MLflow at {self._address} does not take live figures of {self._run.key} ({self._trouble}). "
-                "Training goes on; `snakemake track` brings them from the run's record.",
+                f"MLflow at {without_password(self._address)} does not take live figures of "
+                f"{self._run.key} ({self._trouble}). Training goes on; `snakemake track` brings them from "
+                "the run's record.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -119,6 +120,7 @@ class _Sender:
 
                     send = LiveRun(self._run, self._address).send
                 send(rows, status)
+                self._trouble = None  # a call that failed before: the server is back
             except Exception as error:  # whatever it is, it must not reach the training
                 reason = " ".join(without_password(f"{type(error).__name__}: {error}").split())
                 self._trouble = self._trouble or reason[:200]

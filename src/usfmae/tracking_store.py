@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds `folder/lock`: two processes that open a new SQLite store at once break each other."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also after a crash
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also after a crash
         yield
 
 
@@ -74,7 +76,7 @@ class Store:
         self._uri = uri or f"sqlite:///{folder / 'mlflow.db'}"
         self._artifacts = None if uri else folder / "artifacts"
         # Two checkouts may share a server: each touches the runs of its own folder only.
-        self._owner = hashlib.sha256(str(results).encode()).hexdigest()[:12]
+        self._owner = _owner(results, shared=uri is not None)
         if self._artifacts and _made_elsewhere(folder / "mlflow.db", self._artifacts):
             print(f"{folder}: this store was made in another folder, whose paths it holds; it is built anew")
             for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm"):
@@ -214,6 +216,17 @@ class Store:
             self._client.restore_experiment(known.experiment_id)
             known = self._experiments[name] = self._client.get_experiment(known.experiment_id)
         return str(known.experiment_id)
+
+
+def _owner(results: Path, *, shared: bool) -> str:
+    """Whose runs they are: the folder's. In a shared store another machine may have a folder of this path, so
+    a number counts too, drawn once and kept in the folder (`.study`; hidden files are in no run)."""
+    number = ""
+    if shared:
+        with suppress(FileExistsError), (results / ".study").open("x", encoding="utf-8") as file:
+            file.write(secrets.token_hex(16))
+        number = (results / ".study").read_text(encoding="utf-8")
+    return hashlib.sha256(f"{results}{number}".encode()).hexdigest()[:12]
 
 
 def _made_elsewhere(database: Path, artifacts: Path) -> bool:

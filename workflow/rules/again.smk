@@ -1,17 +1,16 @@
-# A job that is sent again gets more memory where it was killed, and more time where its time limit cut it and it has no
-# state to go on from: for no other reason. One that ended with an error is not tried again (usfmae.progress.logged).
+# A job that is sent again gets more memory for each time that it was killed, and more time for each time that its limit
+# cut it and it has no state to go on from. One that ended with an error is not tried again (usfmae.progress.logged).
 from snakemake.io import apply_wildcards
 from snakemake.resources import Resource
 
-from usfmae.attempts import ended
+from usfmae.attempts import before
 
 
 def growing(log, name, base, cause):
-    """A resource: `base`, times the attempt where `cause` ended the one before."""
+    """A resource: `base`, and as much again for each earlier attempt that `cause` ended."""
 
     def value(wildcards, attempt):
-        again = attempt > 1 and ended(apply_wildcards(log, wildcards)) == cause
-        return base * attempt if again else base
+        return base * (1 + before(apply_wildcards(log, wildcards), attempt)[cause])
 
     return Resource(name, value)
 

@@ -1,5 +1,6 @@
 """Door to `usfmae.training.features.extract_features`."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -7,9 +8,11 @@ import torch
 from usfmae.progress import logged
 from usfmae.settings import settings_from
 from usfmae.training.features import extract_features
+from usfmae.training.processes import check_gpus
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
+    check_gpus(int(snakemake.resources.get("gpu", 0)), os.environ.get("CUDA_VISIBLE_DEVICES"))
     settings, names = settings_from(snakemake.config), snakemake.wildcards
     task = settings.tasks[names.task]
     weights = snakemake.input.get("weights")  # absent or empty: from scratch

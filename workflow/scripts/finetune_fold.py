@@ -27,4 +27,5 @@ with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
         out=Path(snakemake.output.record).parent,
         features=Path(str(features)) if features else None,
         checkpoints=Path(snakemake.params.checkpoints),
+        gpus=int(snakemake.resources.get("gpu", 0)),
     )

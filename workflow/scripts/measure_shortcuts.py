@@ -1,5 +1,6 @@
 """Door to `usfmae.explain.shortcuts`."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,11 @@ from usfmae.explain.shortcuts import COLUMNS, shortcuts
 from usfmae.progress import logged
 from usfmae.record import write_table
 from usfmae.settings import settings_from
+from usfmae.training.processes import check_gpus
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
+    check_gpus(int(snakemake.resources.get("gpu", 0)), os.environ.get("CUDA_VISIBLE_DEVICES"))
     settings = settings_from(snakemake.config)
     task, name = settings.tasks[snakemake.wildcards.task], snakemake.wildcards.model
     protocol = settings.recipes.finetune[settings.recipe_of(name)].protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -124,9 +125,11 @@ class StopFlag:
             self._previous = signal.signal(signal.SIGTERM, self._on_term)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._listens:
             signal.signal(signal.SIGTERM, self._previous)
+            if self._set and kind is None:  # it came after the last look: whoever listened before hears it
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         self._set = True

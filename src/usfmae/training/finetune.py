@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from usfmae.settings.training import Training
 from usfmae.tracking_live import Tell, live
 from usfmae.training.batches import FrameStore
 from usfmae.training.features import Features, last_layer
+from usfmae.training.finished import bring_back, keep
 from usfmae.training.loop import fit
 from usfmae.training.probes import AttentiveProbe, linear_probe, nearest_neighbours
 from usfmae.training.processes import Processes, device_name, processes
@@ -179,14 +179,16 @@ def finetune(
     out: Path,
     features: Path | None = None,
     checkpoints: Path | None = None,
+    gpus: int = 0,
 ) -> None:
     """Writes `predictions.parquet`, `history.parquet`, `model.safetensors` and `run.json` into `out`, and
     `search.csv` where the recipe has a search.
 
     `wildcards` are task, model, recipe, fraction, seed and fold. What is kept is the best on the validation
     frames; test and hold-out frames are looked at once, at the end. A protocol on frozen weights reads
-    `features` (`usfmae.training.features`). An interrupted run continues from `checkpoints`, which is removed
-    at the end. Raises SplitError where a group stands on two sides, TrainingError where a loss is not finite
+    `features` (`usfmae.training.features`). An interrupted run continues from `checkpoints`, where at the end
+    second names of the outputs alone stay (`finished`). `gpus` is the number that the job asked its scheduler
+    for. Raises SplitError where a group stands on two sides, TrainingError where a loss is not finite
     or the features are another encoder's, SystemExit(75) after a TERM signal.
     """
     parameters = {"model": model.effective(), "recipe": recipe.effective(), "task": task.effective()}
@@ -204,6 +206,8 @@ def finetune(
     curated = [corpus / dataset for dataset in task.datasets]
     frames = [folder / name for folder in curated for name in ("frames.npy", "frames.parquet")]
     side = checkpoints and checkpoints / _identity(parameters, wildcards, inputs + frames)
+    if side is not None and bring_back(side, out):
+        return
     fold = Fold(
         task,
         model,
@@ -213,7 +217,7 @@ def finetune(
         FrameStore(curated),
         table,
         seed,
-        _here(recipe.training),
+        _here(recipe.training, gpus),
         name=f"fine-tuning {model.title}, fold {number}",
         fraction=float(wildcards["fraction"]),
         features=features,
@@ -242,15 +246,15 @@ def finetune(
         simulated=simulated,
         device=device_name(fold.at.device),
     )
-    if checkpoints is not None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    if side is not None:
+        keep(side, [*outputs, out / "run.json"])
 
 
-def _here(training: Training | None) -> Processes:
+def _here(training: Training | None, gpus: int) -> Processes:
     """Where this runs: on a CPU where nothing is trained by steps."""
     if training is None:
         return Processes(torch.device("cpu"))
-    with processes(training) as at:
+    with processes(training, gpus) as at:
         return at
 
 

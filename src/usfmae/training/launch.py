@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,13 +18,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from torch.distributed.run import get_args_parser
+
+from usfmae.attempts import KILLED, STOPPED, leaving_on_term
 from usfmae.record import write_json
 from usfmae.settings import settings_from
-from usfmae.training.checkpointing import LEAVES, STOPPED
+from usfmae.training.checkpointing import LEAVES
 from usfmae.training.pretrain import Job, pretrain
+from usfmae.training.processes import TrainingError
 
 #: Where the processes of several nodes meet: the job's number chooses, so that two jobs seldom share one.
 PORTS = range(20000, 30000)
+#: Seconds that processes have after TERM to save their state: ten less than the profile gives a job.
+SAVING = 110
 
 
 def job_of(config: dict[str, Any], asked: dict[str, Any]) -> Job:
@@ -60,8 +67,8 @@ def run(
 ) -> None:
     """Runs the job in `processes` processes a node, on `nodes` nodes of this job's Slurm allocation.
 
-    `threads` are the cores of each process. Raises SystemExit with the code of those that fail; after TERM it
-    is 75, as of a single process.
+    `threads` are the cores of each process. Raises TrainingError where one of them does, and else SystemExit
+    with the code of those that fail: after TERM 75, as of a single process, and 137 where one was killed.
     """
     if processes <= 1 and nodes <= 1:
         pretrain(job_of(config, asked))
@@ -69,8 +76,11 @@ def run(
     job = Path(asked["checkpoints"]) / "job.json"
     write_json(job, {"config": config, "asked": asked})
     command = [*torchrun(processes, nodes, threads), "-m", "usfmae.training.launch", str(job)]
-    stopped = False
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as started:
+    stopped, killed, said = False, False, ""
+    # They inherit the lock of the job's log (usfmae.attempts.alone), so that it holds as long as they live.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, close_fds=False
+    ) as started:
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
             nonlocal stopped
@@ -83,16 +93,23 @@ def run(
                 print(line, end="", flush=True)  # into the job's log, as what a single process says
                 # Slurm may send TERM to the processes on the nodes and not to this one.
                 stopped = stopped or LEAVES in line
+                killed = killed or bool(re.search(r"exitcode +: -9\b", line))
+                if error := re.match(rf"(?:\[rank\d+\]: )?[\w.]*{TrainingError.__name__}: (.+)", line):
+                    said = said or error[1]
             code = started.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
+    if code and said and not stopped:
+        raise TrainingError(said)
     if code:
-        raise SystemExit(STOPPED if stopped else code)
+        raise SystemExit(STOPPED if stopped else KILLED if killed else code)
 
 
 def torchrun(processes: int, nodes: int = 1, threads: int = 1) -> list[str]:
     """The command that starts `processes` processes on this node, or by `srun` on each of `nodes` nodes."""
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(max(1, processes))]
+    if any("--shutdown-timeout" in action.option_strings for action in get_args_parser()._actions):
+        start += ["--shutdown-timeout", str(SAVING)]  # else 30 s; PyTorch before 2.13 has no such option
     if nodes == 1:
         return [*start, "--standalone"]
     number = int(os.environ["SLURM_JOB_ID"])
@@ -111,4 +128,10 @@ def _path(name: str | None) -> Path | None:
 
 if __name__ == "__main__":
     content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    pretrain(job_of(content["config"], content["asked"]))
+    try:
+        with leaving_on_term():  # where the training itself does not listen yet, or not any more
+            pretrain(job_of(content["config"], content["asked"]))
+    except SystemExit as error:
+        if error.code == STOPPED:
+            print(LEAVES, file=sys.stderr, flush=True)
+        raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from usfmae.training.batches import (
     weighted_order,
     with_channels,
 )
+from usfmae.training.finished import bring_back, keep
 from usfmae.training.frames import free_frames, grid_fold, held_back_frames, random_validation
 from usfmae.training.loop import Work, autocast, fit
 from usfmae.training.processes import Processes, TrainingError, device_name, processes
@@ -79,8 +79,9 @@ def pretrain(job: Job) -> None:
 
     Frames of `evaluation_datasets`, and frames in one group with any of them, are left out unless the
     recipe includes them; so are those that `folds` holds back. An interrupted run continues from
-    `checkpoints`, which is removed at the end. Raises TrainingError where too few frames are left, or the
-    fold to leave out is not there, and SystemExit(75) after a TERM signal.
+    `checkpoints`, where at the end second names of the outputs alone stay (`finished`). Raises TrainingError
+    where too few frames are left, or the fold to leave out is not there, and SystemExit(75) after a TERM
+    signal.
     """
     recipe = job.recipe
     parameters = recipe.effective() | {"encoder": job.encoder.effective(), "encoder_name": recipe.encoder}
@@ -96,20 +97,22 @@ def pretrain(job: Job) -> None:
     groups = job.corpus / "groups.parquet"
     given = [path for path in (job.folds, job.initial_weights) if path is not None]
     inputs = [groups, *given, *(folder / "frames.npy" for folder in folders)]
-    identity = _identity(parameters, [train, validation], inputs)
+    checkpoints = job.checkpoints / _identity(parameters, [train, validation], inputs)
+    if bring_back(checkpoints, job.out):
+        return
     with (
         processes(recipe.training, job.gpus) as at,
         open_frames(folders, recipe.storage, at.device) as store,
         live(run, at.first) as tell,
     ):
-        trainer = _Pretraining(job, store, at, train, validation, job.checkpoints / identity)
+        trainer = _Pretraining(job, store, at, train, validation, checkpoints)
         history = fit(
             trainer.work(),
             recipe.training,
             seed=recipe.seed,
             description=f"pretraining {job.name}",
             at=at,
-            checkpoints=job.checkpoints / identity,
+            checkpoints=checkpoints,
             tell=tell,
         )
         if not at.first:
@@ -135,7 +138,7 @@ def pretrain(job: Job) -> None:
         simulated=job.simulated,
         device=device_name(at.device),
     )
-    shutil.rmtree(job.checkpoints, ignore_errors=True)
+    keep(checkpoints, [*outputs, *job.out.glob("reconstructions.npz"), job.out / "run.json"])
 
 
 def _frames(job: Job) -> tuple[pd.Series, pd.Series, int]:

@@ -149,8 +149,8 @@ class Trainer:
         if self.ema:
             self.ema.update(self.model, steps)
 
-    def after_epoch(self, epoch: int, _pause: Callable[[], None]) -> dict[str, float]:
-        figures = validation_figures(self.predict(self.validation), self.validation, self.task)
+    def after_epoch(self, epoch: int, pause: Callable[[], None]) -> dict[str, float]:
+        figures = validation_figures(self.predict(self.validation, pause), self.validation, self.task)
         found = merit(figures, self.recipe.selection)
         if found > self.best:
             self.best, self.best_epoch = found, epoch
@@ -175,8 +175,8 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
 
     @torch.inference_mode()
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Probabilities `(n, classes)` of frames without augmentation."""
+    def predict(self, table: pd.DataFrame, pause: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Probabilities `(n, classes)` of frames without augmentation; `pause` is called after each batch."""
         network = self.predicting.eval()
         rows = self.inputs.rows(table["frame_id"])
         parts = []
@@ -185,6 +185,7 @@ class Trainer:
             with autocast(self.training, self.device):
                 logits = network(inputs)
             parts.append(logits.float().softmax(dim=1).cpu().numpy())
+            pause()
         return np.concatenate(parts).astype(np.float64)
 
     def predict_best(self, table: pd.DataFrame) -> np.ndarray:
