@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from itertools import pairwise
@@ -113,11 +114,37 @@ def test_a_job_that_outlives_its_snakemake_is_waited_for(unbroken: Unbroken, tmp
     assert Path(f"/proc/{orphan}").exists()
     finish(folder, "--unlock")
     again = begin(folder, TARGET)
-    time.sleep(10)
-    assert not (folder / TARGET).exists() and again.process.poll() is None  # it waits
+    scripts = f"{folder}/.snakemake/scripts/.*finetune_fold"
+
+    def begun() -> bool:
+        found = subprocess.run(["pgrep", "--full", scripts], capture_output=True, text=True, check=False)
+        return len(found.stdout.split()) == 2
+
+    wait_for(begun, "the second job to begin", seconds=120)
+    time.sleep(20)  # as long as it takes to come to the lock
+    kept = (folder / SCRATCH.replace("results", "logs", 1)).with_suffix(".running").read_text()
+    assert kept.startswith(f"process {orphan} on ") and again.process.poll() is None  # it waits
     os.kill(orphan, signal.SIGKILL)
     assert again.end() == 0, again.said()
     assert predictions(folder, SCRATCH) == predictions(unbroken.folder, SCRATCH)
+
+
+def test_a_job_that_ends_after_its_snakemake_died_is_not_done_again(
+    unbroken: Unbroken, tmp_path: Path
+) -> None:
+    """Snakemake did not see it end, so it removes what the job made and starts it once more."""
+    folder = without_a_fold(unbroken, tmp_path / "study", SCRATCH)
+    started = Started(folder, TARGET)
+    orphan = running_job(folder, started, SCRATCH)
+    started.process.kill()
+    started.process.wait()
+    wait_for(lambda: not Path(f"/proc/{orphan}").exists(), "the job to end", seconds=300)
+    finish(folder, "--unlock")
+    again = begin(folder, TARGET)
+    assert again.end() == 0, again.said()
+    assert "finished before, by a job whose end Snakemake did not see" in again.said()
+    assert predictions(folder, SCRATCH) == predictions(unbroken.folder, SCRATCH)
+    assert not list((folder / "checkpoints").rglob("*.parquet")), "second names are gone once it is noted"
 
 
 def test_two_snakemakes_at_once_are_one_and_a_sentence(unbroken: Unbroken, tmp_path: Path) -> None:

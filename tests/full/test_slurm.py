@@ -77,7 +77,7 @@ def test_of_all_folds_the_failing_one_is_named_the_others_finish_and_a_rerun_doe
     assert re.search(r"^finetune_fold +1$", text, re.MULTILINE), text
 
 
-def test_a_job_that_got_other_gpus_than_it_asked_for_stops_with_one_line_and_costs_one_allocation(
+def test_a_job_that_got_other_gpus_than_it_asked_for_stops_with_one_line_and_computes_nothing(
     study: Path, tmp_path: Path
 ) -> None:
     """Without `device: cpu`: the pretended GPU is in CUDA_VISIBLE_DEVICES, and torch sees none."""
@@ -86,6 +86,7 @@ def test_a_job_that_got_other_gpus_than_it_asked_for_stops_with_one_line_and_cos
     code, text = run([*command(folder, "pretrain", settings=settings), "--retries", "1"], folder)
     assert code != 0
     assert "error: the job asked for 1 GPUs, but torch sees 0; training.device: cpu needs none" in text
+    assert submitted(folder)["pretrain_encoder"] == 2  # the second ends within seconds, by the mark
     assert text.count("not tried again after an error") >= 1
 
 
@@ -233,11 +234,16 @@ def test_two_nodes_that_are_told_to_stop_save_their_state_and_go_on(
     folder = copied(study, tmp_path)
     asked = [f"pretrain_encoder:{resource}" for resource in ("gpu=2", *TWO_NODES)]
     log = folder / "snakemake-1.log"
+    panels = folder / "checkpoints/pretrain/demo"
     with running(command(folder, "pretrain", resources=asked, settings=longer(40)), log) as snakemake:
-        wait_for_panel(folder / "checkpoints/pretrain/demo", 3)
+        reached = wait_for_panel(panels, 3)
         (job,) = cluster.jobs()
         assert job.node == "node[1-2]"
         subprocess.run(["scancel", "--signal=TERM", job.number], check=True)
+        drawn = {path: path.stat().st_mtime_ns for path in panels.rglob("epoch-*.png")}
+        wait_for_panel(panels, reached + 5)
+        early = [path for path in drawn if int(path.stem.removeprefix("epoch-")) < reached]
+        assert early and all(path.stat().st_mtime_ns == drawn[path] for path in early)  # not from the start
         assert snakemake.wait(timeout=300) == 0, log.read_text(encoding="utf-8")
     assert submitted(folder)["pretrain_encoder"] == 2
     assert len(losses(folder)) == 40

@@ -124,15 +124,10 @@ def pretrain(job: Job) -> None:
             save_weights(outputs[1], trainer.model.encoder.state_dict())
             save_weights(outputs[2], trainer.model.state_dict())
             trainer.reconstructions.save(job.out / "reconstructions.npz")
-    last = history.iloc[-1]
+    counts = {"train": len(train), "validation": len(validation), "left_out": excluded}
     run.finish(
-        metrics={"train_loss": last["train_loss"], "validation_loss": last["validation_loss"]},
-        counts={
-            "train": len(train),
-            "validation": len(validation),
-            "left_out": excluded,
-            "processes": at.count,
-        },
+        metrics=history.iloc[-1][["train_loss", "validation_loss"]].to_dict(),
+        counts=counts | {"processes": at.count},
         inputs=inputs,
         outputs=outputs,
         simulated=job.simulated,
