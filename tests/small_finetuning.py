@@ -50,9 +50,9 @@ def run(
     seed: int = 0,
     fraction: float = 1,
     out: str = "model",
-    **files: Path | None,
+    **files: Any,
 ) -> Path:
-    """The folder of a run; `files` are `weights`, `features` and `checkpoints`."""
+    """The folder of a run; `files` are `weights`, `features` and `checkpoints`; `gpus` too."""
     folder = corpus.parents[1] / "finetune" / "neck" / out / f"fraction-{fraction}" / f"seed-{seed}"
     finetune(
         what or task(),

@@ -227,6 +227,17 @@ def test_a_fraction_trains_on_fewer_subjects_and_tests_on_the_same(corpus: Path,
     assert ids[0].equals(ids[1])
 
 
+def test_a_fold_that_asked_for_a_gpu_and_sees_none_stops_before_it_computes(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    how = recipe(epochs=1)
+    assert how.training is not None
+    how = how.model_copy(update={"training": how.training.model_copy(update={"device": "auto"})})
+    with pytest.raises(TrainingError, match="the job asked for 1 GPUs, but CUDA_VISIBLE_DEVICES='' holds 0"):
+        run(corpus, how=how, out="without", gpus=1)
+
+
 def test_a_convolutional_network_of_timm_is_fine_tuned_too(corpus: Path) -> None:
     model = Model(title="ResNet-18, from scratch", timm="resnet18")
     out = run(corpus, model=model, how=recipe(epochs=1), out="resnet18")

@@ -25,7 +25,7 @@ from tracked_study import (
     write_run,
 )
 
-from usfmae import record
+from usfmae import record, tracking_store
 from usfmae.tracking import sync
 from usfmae.tracking_store import locked
 
@@ -290,6 +290,17 @@ def test_a_deleted_store_comes_back_with_the_same_keys_values_and_digests(result
     shutil.rmtree(results / "mlflow")
     assert sync(results)["runs"] == digests
     assert content(results) == before
+
+
+def test_on_a_shared_server_folders_of_one_path_on_two_machines_are_two_owners(tmp_path: Path) -> None:
+    """Else each would take the other's runs for its own that are gone."""
+    here = tracking_store._owner(tmp_path, shared=True)
+    assert tracking_store._owner(tmp_path, shared=True) == here
+    (tmp_path / ".study").unlink()  # what stands for another machine
+    assert tracking_store._owner(tmp_path, shared=True) != here
+    alone = tracking_store._owner(tmp_path, shared=False)
+    (tmp_path / ".study").unlink()
+    assert tracking_store._owner(tmp_path, shared=False) == alone and not (tmp_path / ".study").exists()
 
 
 def test_the_store_of_a_moved_folder_is_built_anew_with_the_files_where_they_are(

@@ -221,11 +221,17 @@ class Store:
 def _owner(results: Path, *, shared: bool) -> str:
     """Whose runs they are: the folder's. In a shared store another machine may have a folder of this path, so
     a number counts too, drawn once and kept in the folder (`.study`; hidden files are in no run)."""
-    number = ""
+    number, path = "", results / ".study"
+    if shared and not path.exists():
+        drawn = results / f".study-{secrets.token_hex(8)}"
+        drawn.write_text(drawn.name, encoding="utf-8")
+        with suppress(OSError):  # another process was faster, or the disk has no hard links
+            os.link(drawn, path)
+        if not path.exists():
+            drawn.replace(path)
+        drawn.unlink(missing_ok=True)
     if shared:
-        with suppress(FileExistsError), (results / ".study").open("x", encoding="utf-8") as file:
-            file.write(secrets.token_hex(16))
-        number = (results / ".study").read_text(encoding="utf-8")
+        number = path.read_text(encoding="utf-8")
     return hashlib.sha256(f"{results}{number}".encode()).hexdigest()[:12]
 
 
