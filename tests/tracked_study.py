@@ -114,8 +114,12 @@ def runs_in(client: MlflowClient, deleted: bool = False, results: Path | None = 
     """key → run, of one folder `results` where several share a store; two runs with one key fail here."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
-    owner = results and hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:12]
-    of_folder = f"tags.`usfmae.results` = '{owner}'" if owner else ""
+    of_folder = ""
+    if results:  # of a shared store; a folder's number is there once it has written to one
+        study = results / ".study"
+        number = study.read_text() if study.exists() else ""
+        owner = hashlib.sha256(f"{results.resolve()}{number}".encode()).hexdigest()[:12]
+        of_folder = f"tags.`usfmae.results` = '{owner}'"
     found = client.search_runs(ids, of_folder, run_view_type=view)
     runs = {run.data.tags["usfmae.key"]: run for run in found}
     assert len(runs) == len(found)
