@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 
 from usfmae.attempts import forget
 from usfmae.settings import settings_from
-from usfmae.training.finished import remove_finished
+from usfmae.finished import remove_finished
 
 min_version("9.20")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from usfmae.corpus.curation import source as module
 from usfmae.corpus.curation.chunks import ChunkError, Note, chunks_of, run_chunks
 from usfmae.corpus.curation.frames import curate
+from usfmae.finished import remove_finished
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -118,7 +120,10 @@ def release(tmp_path: Path) -> Path:
     return folder
 
 
-def curated(release: Path, out: Path, *, workers: int = 2, size: int = 32) -> pd.DataFrame:
+def curated(
+    release: Path, out: Path, *, workers: int = 2, size: int = 32, noted: bool = True
+) -> pd.DataFrame:
+    """`noted`: Snakemake lived to see it."""
     corpus = Corpus(datasets=["mine"], size=size)
     checkpoints = out.parent / f"{out.name}-checkpoints"
     table = curate(
@@ -130,7 +135,12 @@ def curated(release: Path, out: Path, *, workers: int = 2, size: int = 32) -> pd
         workers=workers,
         checkpoints=checkpoints,
     )
-    assert not checkpoints.exists()
+    left = [path for path in checkpoints.rglob("*") if path.is_file()]
+    assert sorted(path.name for path in left) == sorted([*FILES])
+    assert all(path.samefile(out / path.name) for path in left), "second names, which take no space"
+    if noted:
+        remove_finished(checkpoints.parent)
+        assert not checkpoints.exists()
     return table
 
 
@@ -154,6 +164,20 @@ def test_the_number_of_processes_does_not_change_a_byte(release: Path, tmp_path:
     assert table["frame_id"].iloc[-1] == "mine/20.png#0"
     for name in FILES:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_a_curation_that_ended_after_its_snakemake_died_is_not_done_again(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake removes the outputs of a job whose end it did not see, and starts it again."""
+    table = curated(release, tmp_path / "out", noted=False)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in FILES}
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "read").touch()
+    read = read_counter(tmp_path / "read", monkeypatch)
+    again = curated(release, tmp_path / "out")
+    assert not read() and {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == before
+    pd.testing.assert_frame_equal(again, table)
 
 
 def test_masks_that_no_frame_has_take_no_space(release: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from small_finetuning import PRETRAINED, PROBABILITIES, SCRATCH, folds_of, recip
 
 from usfmae.evaluation.metrics import youden_threshold
 from usfmae.evaluation.splits import SplitError
+from usfmae.finished import remove_finished
 from usfmae.models.checkpoints import load_weights, save_weights
 from usfmae.models.classifiers import build_classifier
 from usfmae.models.mae import build_encoder
@@ -24,7 +25,6 @@ from usfmae.record import sha256
 from usfmae.settings.models import Model
 from usfmae.settings.recipes import FinetuneRecipe
 from usfmae.training.batches import FrameStore, normalise, to_float
-from usfmae.training.finished import remove_finished
 from usfmae.training.loop import fit
 from usfmae.training.processes import TrainingError
 

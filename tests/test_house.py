@@ -24,7 +24,7 @@ MODULES = {
 }
 #: Imports run from a higher floor to the same or a lower one.
 FLOORS = {
-    0: {"settings", "record", "progress", "attempts"},
+    0: {"settings", "record", "progress", "attempts", "finished"},
     1: {"evaluation", "tracking", "models", "corpus"},
     2: {"report", "explain", "training", "deployment"},
     3: {"cli"},

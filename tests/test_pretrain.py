@@ -18,11 +18,11 @@ from fake_corpus import ENCODER, make_corpus, pretrain_recipe, training
 from safetensors.torch import load_file
 from sklearn.model_selection import KFold
 
+from usfmae.finished import remove_finished
 from usfmae.models.mae import build_encoder
 from usfmae.record import sha256
 from usfmae.settings.pretraining import Grid, PretrainRecipe
 from usfmae.training.batches import FrameStore
-from usfmae.training.finished import remove_finished
 from usfmae.training.frames import grid_fold, random_validation
 from usfmae.training.pretrain import Job, _Pretraining, pretrain
 from usfmae.training.processes import TrainingError

@@ -17,6 +17,7 @@ from usfmae.corpus.curated import digest
 from usfmae.evaluation.estimates import probability_columns, with_decisions
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.splits import assert_disjoint, subsample_subjects
+from usfmae.finished import bring_back, keep
 from usfmae.models.checkpoints import save_weights
 from usfmae.models.classifiers import build_classifier
 from usfmae.record import Run, write_table
@@ -27,7 +28,6 @@ from usfmae.settings.training import Training
 from usfmae.tracking_live import Tell, live
 from usfmae.training.batches import FrameStore
 from usfmae.training.features import Features, last_layer
-from usfmae.training.finished import bring_back, keep
 from usfmae.training.loop import fit
 from usfmae.training.probes import AttentiveProbe, linear_probe, nearest_neighbours
 from usfmae.training.processes import Processes, device_name, processes

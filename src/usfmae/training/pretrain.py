@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from usfmae.corpus.curated import digest
+from usfmae.finished import bring_back, keep
 from usfmae.models.checkpoints import load_mae, save_weights
 from usfmae.models.mae import MaskedAutoencoder, build_encoder, use_attention
 from usfmae.record import Run, write_table
@@ -35,7 +36,6 @@ from usfmae.training.batches import (
     weighted_order,
     with_channels,
 )
-from usfmae.training.finished import bring_back, keep
 from usfmae.training.frames import free_frames, grid_fold, held_back_frames, random_validation
 from usfmae.training.loop import Work, autocast, fit
 from usfmae.training.processes import Processes, TrainingError, device_name, processes

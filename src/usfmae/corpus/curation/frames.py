@@ -21,6 +21,7 @@ from usfmae.corpus.curation.fingerprints import THUMBNAIL, perceptual_hashes
 from usfmae.corpus.curation.source import COLUMNS, curated_frames
 from usfmae.corpus.readers import ReadOptions, reader_of
 from usfmae.corpus.releases.layout import sources
+from usfmae.finished import bring_back, keep
 from usfmae.progress import progress
 from usfmae.record import atomic, sha256, write_table
 from usfmae.settings.datasets import Dataset
@@ -44,7 +45,8 @@ def curate(
 
     `workers` processes decode; memory does not grow with the dataset. What they have finished lies in
     `checkpoints` (by default `out/chunks`) until the end, and a rerun with the same settings and the same
-    download goes on from there. Raises LayoutError and ChunkError.
+    download goes on from there; then second names of the outputs alone stay
+    (`usfmae.finished`). Raises LayoutError and ChunkError.
     """
     facts = json.loads(fetched.read_text(encoding="utf-8"))
     root = fetched.parent / (facts["root"] or "")
@@ -68,14 +70,18 @@ def curate(
     cv2.setNumThreads(1)  # a fork has none of OpenCV's own threads and would wait for them
     for source in found:  # imported once, not in each fork
         reader_of(Path(source.path))
-    checkpoints = checkpoints or out / "chunks"
-    folder = checkpoints / _identity(dataset, corpus, fetched)
+    folder = (checkpoints or out / "chunks") / _identity(dataset, corpus, fetched)
+    if bring_back(folder, out):
+        return pd.read_parquet(out / "frames.parquet")
     numbers = run_chunks(len(chunks), work, folder, workers=workers)
     finished = (source for number in numbers for source in chunks[number])
     for _ in progress(finished, total=len(found), description=f"curating {name}", unit="file"):
         pass
     table = _join([chunk_folder(folder, number) for number in range(len(chunks))], out, corpus)
-    shutil.rmtree(checkpoints)
+    if checkpoints is None:
+        shutil.rmtree(folder.parent)
+    else:
+        keep(folder, [out / file for file in ("frames.npy", "masks.npy", "thumbnails.npy", "frames.parquet")])
     return table
 
 

@@ -1,8 +1,9 @@
-"""What a finished training keeps until Snakemake has noted that it is finished.
+"""What a finished job keeps until Snakemake has noted that it is finished.
 
-Snakemake removes and makes again the outputs of a job whose end it did not live to see. So a training that
-has written them gives them second names (hard links, which take no space) beside its checkpoints, and the
-same training, started again, finds them there. The Snakefile removes them at the end of each run.
+Snakemake removes and makes again the outputs of a job whose end it did not live to see. So a training or a
+curation that has written them gives them second names (hard links, which take no space) beside its
+checkpoints, and the same job, started again, finds them there. The Snakefile removes them at the end of
+each run.
 """
 
 from __future__ import annotations
