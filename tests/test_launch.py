@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,12 @@ def test_term_stops_all_processes_in_the_same_step_and_they_go_on(
     assert finish(start(sys.executable, "-c", RUN_TWO, str(job))) == 0
     assert len(history(job)) == 10
     np.testing.assert_allclose(history(job)["train_loss"], history(unbroken)["train_loss"], rtol=1e-4)
+    before = (job.parent / OUT / "mae.safetensors").read_bytes()
+    shutil.rmtree(job.parent / OUT)  # as Snakemake does where it did not see the end
+    again = start(sys.executable, "-c", RUN_TWO, str(job))
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0 and said.count("finished before") == 1, said
+    assert (job.parent / OUT / "mae.safetensors").read_bytes() == before
 
 
 RUN_TWO = (

@@ -12,8 +12,9 @@ import os
 import shutil
 from pathlib import Path
 
-#: Folder of the second names, inside that of one run's checkpoints.
-FINISHED = "finished"
+#: Folder of the second names, inside that of one run's checkpoints. With a dot, as no dataset, task or model
+#: is called.
+FINISHED = "outputs.finished"
 
 
 def keep(folder: Path, outputs: list[Path]) -> None:
@@ -37,11 +38,12 @@ def keep(folder: Path, outputs: list[Path]) -> None:
     unfinished.replace(folder / FINISHED)
 
 
-def bring_back(folder: Path, out: Path) -> bool:
-    """Whether the run of these checkpoints was finished before; then its files are in `out` again."""
+def bring_back(folder: Path, out: Path, *, first: bool = True) -> bool:
+    """Whether the run of these checkpoints was finished before; then its files are in `out` again. `first`:
+    whether this process, of several, writes."""
     names = sorted((folder / FINISHED).glob("*"))
-    if not names:
-        return False
+    if not names or not first:
+        return bool(names)
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         (out / name.name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def pretrain(job: Job) -> None:
     given = [path for path in (job.folds, job.initial_weights) if path is not None]
     inputs = [groups, *given, *(folder / "frames.npy" for folder in folders)]
     checkpoints = job.checkpoints / _identity(parameters, [train, validation], inputs)
-    if bring_back(checkpoints, job.out):
+    if bring_back(checkpoints, job.out, first=os.environ.get("RANK", "0") == "0"):
         return
     with (
         processes(recipe.training, job.gpus) as at,
