@@ -6,9 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from usfmae.attempts import forget
 from usfmae.settings import settings_from
-from usfmae.finished import remove_finished
 
 min_version("9.20")
 
@@ -141,16 +139,4 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/again.smk"
-
-
-onstart:
-    forget(Path("logs"))
-
-
-# By now Snakemake has noted which jobs are done.
-onsuccess:
-    remove_finished(Path("checkpoints"))
-
-
-onerror:
-    remove_finished(Path("checkpoints"))
+include: "workflow/rules/hooks.smk"

@@ -78,20 +78,21 @@ def blocks(tokens: int, width: int, depth: int) -> int:
 
 
 def test_operations_of_vit_base_are_those_counted_by_hand() -> None:
-    """MAE ViT-B/16 at 224 px, 75 % masked, decoder of 8 blocks of 512: 58.7 GFLOP a trained frame.
+    """MAE ViT-B/16 at 224 px, 75 % masked, decoder of 8 blocks of 512: 57.4 GFLOP a trained frame.
 
-    Forward and backward are three times forward, but for the gradient of the pixels, which nobody needs.
+    Forward and backward are three times forward, but for the gradient of the pixels, which nobody needs. Of
+    the 196 patches 49 are embedded, and the last block's MLP and the head see the 147 masked ones.
     """
     with torch.device("meta"):
         encoder = build_encoder(size=224, channels=3, patch_size=16, width=768, depth=12, heads=12)
         model = MaskedAutoencoder(
             encoder, decoder_width=512, decoder_depth=8, decoder_heads=16, mask_ratio=0.75
         )
-    embedding = 196 * 768 * 768
+    embedding = 49 * 768 * 768
     encoded = embedding + blocks(50, 768, 12)
-    decoded = 50 * 768 * 512 + blocks(197, 512, 8) + 197 * 512 * 768
+    decoded = 50 * 768 * 512 + blocks(197, 512, 8) - 8 * (197 - 147) * 512**2 + 147 * 512 * 768
     assert operations(model) == pytest.approx(6 * (encoded + decoded) - 2 * embedding, rel=1e-6)
-    assert operations(model) == pytest.approx(58.7e9, rel=0.005)
+    assert operations(model) == pytest.approx(57.4e9, rel=0.005)
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:

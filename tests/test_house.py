@@ -257,3 +257,11 @@ def test_what_breaks_on_clusters_is_not_in_the_profiles_or_rules() -> None:
     assert not re.search(r"^\s+(tasks|gres):", read["slurm"], re.MULTILINE)
     trained = [text for name, text in DOORS.items() if not name.startswith("fetch_")]
     assert not [text for text in trained if re.search(r"^\s+retries:", text, re.MULTILINE)]
+
+
+def test_snakemake_s_handlers_stand_in_one_file() -> None:
+    """Of two handlers of a kind Snakemake runs the last alone."""
+    files = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]
+    handlers = [(line, file.name) for file in files for line in file.read_text().splitlines()]
+    found = sorted(each for each in handlers if re.fullmatch(r"on(start|success|error):", each[0]))
+    assert found == [(f"on{kind}:", "hooks.smk") for kind in ("error", "start", "success")]

@@ -1,19 +1,5 @@
 # Makes each dataset's release available, and says what is there.
 from usfmae.corpus.download.fetch import listing_digest
-from usfmae.corpus.download.hosts import LOCAL
-
-
-onstart:
-    # Before the first byte: how much is needed, how much is free, and what does not fit.
-    wanted = {
-        d: settings.datasets[d]
-        for d in datasets_of(settings)
-        if not Path("resources", d, "fetched.json").exists()
-    }
-    if any(dataset.access.host not in LOCAL for dataset in wanted.values()):
-        from usfmae.corpus.download.space import space_text
-
-        print(space_text(wanted, Path("resources")), flush=True)
 
 
 # A checkpoint: which tasks can be run is known when their releases are here, or could not be had.
