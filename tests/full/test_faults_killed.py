@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,12 +66,14 @@ def running_job(folder: Path, started: Started, fold: str) -> int:
     mark = folder / fold.replace("results", "logs", 1)
     mark = mark.with_name(mark.name + ".running")
 
-    def begun() -> bool:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        with suppress(FileNotFoundError):
+            if found := re.match(r"process (\d+) on ", mark.read_text(encoding="utf-8")):
+                return int(found[1])
         assert started.process.poll() is None, started.said()
-        return mark.exists() and "process" in mark.read_text(encoding="utf-8")
-
-    wait_for(begun, f"{mark} to be there", seconds=300)
-    return int(mark.read_text(encoding="utf-8").split()[1])
+        time.sleep(0.005)  # a fold of the tiny study takes half a second
+    raise AssertionError(f"{mark} was never there: {started.said()}")
 
 
 def without_a_fold(unbroken: Unbroken, folder: Path, fold: str) -> Path:

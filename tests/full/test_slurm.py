@@ -174,7 +174,7 @@ def test_a_requeued_job_and_one_whose_node_died_go_on_where_they_were(
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
 
 
-def test_a_killed_job_is_sent_again_with_more_memory_and_a_cancelled_one_with_the_same(
+def test_a_killed_job_is_sent_again_with_more_memory_and_a_cancelled_one_with_no_more(
     cluster: SlurmCluster, study: Path, unbroken: tuple[Path, int], tmp_path: Path
 ) -> None:
     """The training alone killed, as for its memory, then `scancel`: Snakemake sends both again."""
@@ -192,7 +192,7 @@ def test_a_killed_job_is_sent_again_with_more_memory_and_a_cancelled_one_with_th
         subprocess.run(["scancel", killed.number], check=True)
         wait_for_panel(panels, reached + 5)
         (cancelled,) = cluster.jobs()
-        assert [job.memory for job in (first, killed, cancelled)] == ["2000M", "4000M", "2000M"]
+        assert [job.memory for job in (first, killed, cancelled)] == ["2000M", "4000M", "4000M"]
         assert snakemake.wait(timeout=600) == 0, log.read_text(encoding="utf-8")
     assert submitted(folder)["pretrain_encoder"] == 3
     assert (folder / PRETRAINED).read_bytes() == weights.read_bytes()
