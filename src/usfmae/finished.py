@@ -21,21 +21,20 @@ def keep(folder: Path, outputs: list[Path]) -> None:
     """Second names for `outputs` in `folder`; all else below the folder that it is in is removed, because
     checkpoints have served then. On a disk without hard links, or another one than the outputs', none."""
     unfinished = folder.parent / ".finished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         for output in outputs:
             os.link(output, unfinished / output.name)
-    except OSError:
+        for other in folder.parent.iterdir():
+            if other.is_dir() and other != unfinished:
+                shutil.rmtree(other, ignore_errors=True)
+            elif not other.is_dir():
+                other.unlink()
+        folder.mkdir()
+        unfinished.replace(folder / FINISHED)
+    except OSError:  # the outputs are whole all the same
         shutil.rmtree(folder.parent, ignore_errors=True)
-        return
-    for other in folder.parent.iterdir():
-        if other.is_dir() and other != unfinished:
-            shutil.rmtree(other, ignore_errors=True)
-        elif not other.is_dir():
-            other.unlink()
-    folder.mkdir()
-    unfinished.replace(folder / FINISHED)
 
 
 def bring_back(folder: Path, out: Path, *, first: bool = True) -> bool:
