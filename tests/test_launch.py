@@ -201,13 +201,15 @@ def test_the_error_of_a_process_is_the_job_s(corpus: Path, tmp_path: Path) -> No
 def test_the_lock_of_a_job_holds_as_long_as_its_processes_live(tmp_path: Path) -> None:
     """Where the one that started them was killed."""
     outlive = (
-        "import subprocess, sys; from pathlib import Path; from usfmae.attempts import alone\n"
+        "import sys; from pathlib import Path; from usfmae.attempts import alone\n"
+        "from usfmae.training import launch\n"
+        "lives = 'import time; print(\\'begun\\', flush=True); time.sleep(60)'\n"
+        "launch.torchrun = lambda *_: [sys.executable, '-c', lives]\n"
         "with alone(Path(sys.argv[1])):\n"
-        "    subprocess.Popen(['sleep', '60'], close_fds=False); print('begun', flush=True); input()"
+        "    launch.run({}, {'checkpoints': str(Path(sys.argv[1]).parent)}, 2)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", outlive, str(tmp_path / "job.log")],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

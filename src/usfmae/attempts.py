@@ -73,7 +73,7 @@ def alone(log: Path) -> Iterator[None]:
     is."""
     path = log.with_suffix(".running")
     with _locked(path) as file:
-        os.set_inheritable(file.fileno(), True)  # for processes that must not outlive the lock: launch.run
+        os.set_inheritable(file.fileno(), True)  # by those whom launch.run starts: it holds while they live
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -2,8 +2,8 @@
 
 Snakemake removes and makes again the outputs of a job whose end it did not live to see. So a training or a
 curation that has written them gives them second names (hard links, which take no space) beside its
-checkpoints, and the same job, started again, finds them there. The Snakefile removes them at the end of
-each run.
+checkpoints, and the same job, started again, finds them there. `workflow/rules/hooks.smk` removes them at
+the end of each run.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def run(
 def torchrun(processes: int, nodes: int = 1, threads: int = 1) -> list[str]:
     """The command that starts `processes` processes on this node, or by `srun` on each of `nodes` nodes."""
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(max(1, processes))]
-    if any("--shutdown-timeout" in action.option_strings for action in get_args_parser()._actions):
+    if "--shutdown-timeout" in get_args_parser().format_help():
         start += ["--shutdown-timeout", str(SAVING)]  # else 30 s; older ones have no such option
     if nodes == 1:
         return [*start, "--standalone"]
