@@ -3,13 +3,13 @@
     USFMAE_REAL_DATA=… python benchmarks/curation.py
 
 Prints a Markdown table and the machine's load. Speeds are frames for each second of processor time, which
-another job disturbs less than the clock, with one worker, best of three rounds in turn. The bare decoder is
-the library's documented way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's
+another job disturbs less than the clock, with one worker: medians of seven rounds, in which each has its
+turn; a share is the median of the shares within the rounds. The bare decoder is the library's documented way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's
 `to_ndarray` in RGB, pydicom's `iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that
 curation decodes.
 
 Curation gets the same pixels (their digests are the same) with less: JPEG through OpenCV, other stills out of
-Pillow's memory through Arrow, and of a grey video the luma alone. It then adds SHA-256 of all pixels, the
+Pillow's memory through Arrow, and of a grey video the luma alone. It then adds a digest of all pixels, the
 crop, the overlays, a thumbnail, two hashes, the resizing, both writes of the arrays (chunk, then dataset) and
 the table. Memory is the largest resident set of the job and of its worker, added.
 
@@ -29,6 +29,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import yaml
@@ -45,7 +46,7 @@ KINDS = {
     "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom", None),
     "volume, MHA and MHD (PLUS)": ("plus_us/TestImages/*.mh[ad]", 15, "volume", "segthy"),
 }
-ROUNDS = 3
+ROUNDS = 7
 REGISTRY = Path(__file__).parents[1] / "config/openus46.yaml"
 
 
@@ -128,8 +129,12 @@ def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
             )
         print(f"{kind}: round {round_number + 1}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     memory = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    speeds = {name: frames / min(taken) for name, taken in seconds.items()}
-    return {"files": len(files), "frames": frames, "memory": sum(memory) / 1024} | speeds
+    speeds = {name: frames / median(taken) for name, taken in seconds.items()}
+    shares = {
+        f"{name} share": median(bare / own for bare, own in zip(seconds["bare"], seconds[name], strict=True))
+        for name in samplings
+    }
+    return {"files": len(files), "frames": frames, "memory": sum(memory) / 1024} | speeds | shares
 
 
 def main() -> None:
@@ -151,11 +156,11 @@ def main() -> None:
             command = [sys.executable, __file__, kind, str(release), str(out)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
-        bare, curated, sampled = found["bare"], found["curated"], found.get("sampled")
-        last = f"{sampled:.0f} /s | {sampled / bare:.0%} |" if sampled else "| |"
+        sampled = found.get("sampled")
+        last = f"{sampled:.0f} /s | {found['sampled share']:.0%} |" if sampled else "| |"
         print(
-            f"| {kind} | {found['files']:,} | {found['frames']:,} | {bare:.0f} /s | {curated:.0f} /s | "
-            f"{curated / bare:.0%} | {found['memory']:.0f} MB | {last}"
+            f"| {kind} | {found['files']:,} | {found['frames']:,} | {found['bare']:.0f} /s | "
+            f"{found['curated']:.0f} /s | {found['curated share']:.0%} | {found['memory']:.0f} MB | {last}"
         )
     print("\nload average", " ".join(f"{load:.1f}" for load in os.getloadavg()))
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw
 
 from usfmae.corpus.audit.duplicates import find_pairs
 from usfmae.corpus.curation import cleaning
-from usfmae.corpus.curation.fingerprints import pixel_sha256, thumbnail
+from usfmae.corpus.curation.fingerprints import pixel_hash, thumbnail
 from usfmae.corpus.curation.resampling import to_size
 from usfmae.progress import progress
 from usfmae.record import atomic
@@ -140,7 +140,7 @@ class Frames:
         self.thumbnails[number] = thumbnail(crop)
         facts = {"frame_id": str(number), "dataset": "all", "row": number, "kept_as": dataset}
         facts |= {"subject": subject, "label": None, "crop": ",".join(map(str, box))}
-        self.rows.append(facts | {"pixel_sha256": pixel_sha256(image)})
+        self.rows.append(facts | {"pixel_hash": pixel_hash(image)})
 
     def add(self, image: Grey, dataset: str, subject: str) -> None:
         self.put(len(self.rows), image, dataset, subject)

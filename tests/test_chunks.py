@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from usfmae.corpus.curated import read_rows
 from usfmae.corpus.curation import source as module
 from usfmae.corpus.curation.chunks import ChunkError, Note, chunks_of, run_chunks
 from usfmae.corpus.curation.frames import curate
@@ -180,12 +181,21 @@ def test_a_curation_that_ended_after_its_snakemake_died_is_not_done_again(
     pd.testing.assert_frame_equal(again, table)
 
 
-def test_masks_that_no_frame_has_take_no_space(release: Path, tmp_path: Path) -> None:
-    curated(release, tmp_path / "out", size=128)
-    file = tmp_path / "out/masks.npy"
-    assert np.load(file, mmap_mode="r").shape == (47, 128, 128)
-    assert not np.load(file).any()
-    assert file.stat().st_blocks * 512 < file.stat().st_size / 10
+def test_masks_that_no_frame_has_take_no_space_and_are_read_as_empty(release: Path, tmp_path: Path) -> None:
+    table = curated(release, tmp_path / "out", size=128)
+    assert np.load(tmp_path / "out/masks.npy", mmap_mode="r").shape == (0, 128, 128)
+    rows = table[:3].assign(dataset="out", row=range(3))
+    masks = read_rows(tmp_path, rows, "masks.npy")
+    assert (masks.shape, masks.dtype, masks.any()) == ((3, 128, 128), np.uint8, False)
+
+
+def test_rows_are_read_from_the_datasets_that_they_name(release: Path, tmp_path: Path) -> None:
+    curated(release, tmp_path / "a")
+    curated(release, tmp_path / "b")
+    rows = pd.DataFrame({"dataset": ["b", "a", "b"], "row": [4, 0, 1]})
+    read = read_rows(tmp_path, rows, "frames.npy")
+    frames = np.load(tmp_path / "a/frames.npy")
+    np.testing.assert_array_equal(read, frames[[4, 0, 1]])
 
 
 KILLED = """

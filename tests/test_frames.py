@@ -107,7 +107,7 @@ def test_row_i_of_the_memory_map_is_row_i_of_the_table(kidneys: Curated) -> None
 
 def test_an_exact_duplicate_has_the_same_digest_and_no_other_frame_has(kidneys: Curated) -> None:
     kept = kidneys.table[kidneys.table["drop_reason"].isna()]
-    twice = kept[kept["pixel_sha256"].duplicated(keep=False)]["source"].str.split("/").str[-1]
+    twice = kept[kept["pixel_hash"].duplicated(keep=False)]["source"].str.split("/").str[-1]
     assert sorted(twice) == sorted(kidneys.planted["exact_duplicate"])
 
 

@@ -53,9 +53,7 @@ def test_an_encoders_embeddings_name_the_nearest_frames_of_other_subjects() -> N
 def test_many_equal_frames_are_listed_once_each_and_not_pair_by_pair() -> None:
     count = 40
     table = pd.DataFrame({"frame_id": [f"clip/{i:02}" for i in range(count)], "dataset": "clip"})
-    table = table.assign(
-        row=range(count), subject="clip/1", label=None, pixel_sha256="same", crop="0,0,64,64"
-    )
+    table = table.assign(row=range(count), subject="clip/1", label=None, pixel_hash="same", crop="0,0,64,64")
     frames, thumbnails = np.full((count, 64, 64), 90, np.uint8), np.full((count, 32, 32), 90, np.uint8)
     found = find_pairs(table, [frames], thumbnails, Duplicates())
     assert len(found) == count - 1

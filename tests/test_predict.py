@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
 from usfmae.cli import main
+from usfmae.corpus.curated import DIGESTS, digest
 from usfmae.corpus.readers import ReadOptions
 from usfmae.deployment.distance import FeatureDistance
 from usfmae.deployment.from_run import predictor_of_run
@@ -284,7 +285,7 @@ def test_frames_that_are_no_longer_those_of_the_run_are_refused(study: ExportedS
         with pytest.raises(ValueError, match="not what was curated"):
             predictor_of_run(study.run, study.settings)
         curated_anew = pd.read_parquet(table)
-        curated_anew.attrs["sha256"]["frames.npy"] = sha256(path)
+        curated_anew.attrs[DIGESTS]["frames.npy"] = digest(path)
         write_table(table, curated_anew)
         with pytest.raises(ModelError, match="other probabilities than the run"):
             predictor_of_run(study.run, study.settings)

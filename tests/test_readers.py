@@ -161,6 +161,25 @@ def test_a_jpeg_in_four_inks_has_the_pixels_that_pillow_gives(tmp_path: Path) ->
         np.testing.assert_array_equal(only_frame(tmp_path / "a.jpg"), image.convert("RGB"))
 
 
+def test_a_jpeg_of_another_name_and_one_with_two_pictures_are_read_whole(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(COLOUR), Image.fromarray(255 - COLOUR)]
+    pictures[0].save(tmp_path / "a.png", format="JPEG")
+    pictures[0].save(tmp_path / "b.jpg", format="MPO", save_all=True, append_images=pictures[1:])
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(only_frame(tmp_path / "a.png"), image)
+    first, second = (frame.pixels for frame in read_frames(tmp_path / "b.jpg"))
+    assert np.abs(first.astype(int) + second - 255).mean() < 10
+
+
+def test_a_jpeg_that_states_more_pixels_than_pillow_takes_for_harmless_is_unreadable(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.jpg")
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    size = content.index(b"\xff\xc0") + 5
+    content[size : size + 4] = b"\x4e\x20\x4e\x20"  # 20,000 x 20,000
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert "decompression bomb" in broken(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("harm", ["cut off", "broken"])
 def test_a_jpeg_of_which_opencv_would_give_a_part_is_unreadable(tmp_path: Path, harm: str) -> None:
     Image.fromarray(np.tile(COLOUR, (4, 4, 1))).save(tmp_path / "a.jpg")

@@ -142,7 +142,7 @@ def test_a_cleaned_frame_says_how_much_was_changed_and_keeps_its_original_digest
     ((row, (frame, _, small)),) = curated("a.png", cleaning="corrected", resize="squash")
     assert (as_is["cleaned_fraction"], row["cleaned_fraction"]) == (0, 0.25)
     assert (frame == 100).all()
-    assert row["pixel_sha256"] == as_is["pixel_sha256"]
+    assert row["pixel_hash"] == as_is["pixel_hash"]
     assert (small == 100).all()  # and so are the hashes, which are made of it
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from usfmae.corpus.curated import open_array
+from usfmae.corpus.curated import read_rows
 from usfmae.evaluation.estimates import with_decisions
 from usfmae.evaluation.predictions import read_predictions
 from usfmae.explain import faithfulness
@@ -72,7 +72,7 @@ def explain(
         network=network.eval().to(device),
         frames=normalise(to_float(pictures.to(device))),
         targets=targets,
-        masks=_masks(corpus, store, rows),
+        masks=read_rows(corpus, store.table.iloc[rows], "masks.npy"),
         chosen=chosen,
         recipe=recipe,
         layer=model.explain_layer,
@@ -197,13 +197,6 @@ def _explainable(run: Path, task: Task, store: FrameStore) -> pd.DataFrame:
     predictions = predictions[predictions["role"] == role].reset_index(drop=True)
     has_mask = store.table["has_mask"].to_numpy()[store.rows(predictions["frame_id"])]
     return predictions.assign(has_mask=has_mask)
-
-
-def _masks(corpus: Path, store: FrameStore, rows: np.ndarray) -> np.ndarray:
-    """uint8 `(n, H, W)` of the frames at `rows`."""
-    where = store.table.iloc[rows]
-    arrays = {name: open_array(corpus / name, "masks.npy") for name in where["dataset"].unique()}
-    return np.stack([arrays[name][row] for name, row in zip(where["dataset"], where["row"], strict=True)])
 
 
 def _baseline(recipe: ExplainRecipe, channels: int, device: torch.device) -> Tensor | float:

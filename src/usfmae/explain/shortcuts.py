@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usfmae.corpus.curated import open_array, read_corpus
+from usfmae.corpus.curated import read_corpus, read_rows
 from usfmae.corpus.curation.annotations import corrected_mask
 from usfmae.evaluation.estimates import estimates, probability_columns, with_decisions
 from usfmae.evaluation.metrics import predict
@@ -94,7 +94,7 @@ def shortcuts(
         if rows.empty:  # no frame of this fold has a mask
             continue
         network = _network(run / "model.safetensors", model, encoder, len(classes), corpus / task.datasets[0])
-        frames, masks = (_read(corpus, rows, file) for file in ("frames.npy", "masks.npy"))
+        frames, masks = (read_rows(corpus, rows, file) for file in ("frames.npy", "masks.npy"))
         for shown, change in CHANGES.items():
             probabilities = _probabilities(network, change(frames, masks))
             predicted = predict(probabilities, classes, task.positive, rows["threshold"].to_numpy())
@@ -129,12 +129,6 @@ def _kept(frames: np.ndarray, keep: np.ndarray) -> np.ndarray:
     for frame, stays in zip(changed, keep, strict=True):
         frame[~stays] = np.round(frame[stays].mean(axis=0)) if stays.any() else 0
     return changed
-
-
-def _read(corpus: Path, rows: pd.DataFrame, file: str) -> np.ndarray:
-    """The arrays' entries, `(n, H, W)` or `(n, H, W, 3)`, at `dataset` and `row`."""
-    arrays = {name: open_array(corpus / name, file) for name in rows["dataset"].unique()}
-    return np.stack([arrays[name][row] for name, row in zip(rows["dataset"], rows["row"], strict=True)])
 
 
 def _network(

@@ -47,7 +47,7 @@ def find_pairs(
     is uint8 (N, 32, 32), `embeddings` float (N, D), a row a row of the table. `letterboxed`: the crops lie in
     their frames between black bars, in their own aspect ratio.
     """
-    exact = _equal(table["pixel_sha256"])
+    exact = _equal(table["pixel_hash"])
     subjects = np.unique(table["subject"].to_numpy(dtype=str), return_inverse=True)[1]
     hashes = oriented_hashes(thumbnails)
     found = [exact]
@@ -86,7 +86,7 @@ def _described(
     fixed, moving = pairs["fixed"].to_numpy(dtype=int), pairs["moving"].to_numpy(dtype=int)
     a, b = np.minimum(fixed, moving), np.maximum(fixed, moving)
     turned = hashes[pairs["orientation"].to_numpy(dtype=int), moving]
-    labels, digests = table["label"].to_numpy(dtype=object, na_value=None), table["pixel_sha256"].to_numpy()
+    labels, digests = table["label"].to_numpy(dtype=object, na_value=None), table["pixel_hash"].to_numpy()
     names = table["frame_id"].to_numpy()
     known = pd.notna(labels[a]) & pd.notna(labels[b])
     return (

@@ -35,7 +35,7 @@ def seen_frames(corpus: Corpus, folder: Path, pretraining: Corpus, pretraining_f
     theirs, their_frames, their_thumbnails = _frames(pretraining, pretraining_folder, "theirs")
     if ours.empty or theirs.empty:
         return pd.DataFrame(columns=list(SEEN_COLUMNS)).astype(SEEN_COLUMNS)
-    exact = ours.merge(theirs.drop_duplicates("pixel_sha256"), on="pixel_sha256", suffixes=("", "_theirs"))
+    exact = ours.merge(theirs.drop_duplicates("pixel_hash"), on="pixel_hash", suffixes=("", "_theirs"))
     pairs = find_pairs(
         pd.concat([ours, theirs], ignore_index=True),
         our_frames + their_frames,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 import usfmae
-from usfmae.corpus.curated import DIGESTS
+from usfmae.corpus.curated import DIGESTS, digest
 from usfmae.corpus.curation.array_writer import ArrayWriter
 from usfmae.corpus.curation.chunks import Note, chunk_folder, chunks_of, run_chunks
 from usfmae.corpus.curation.fingerprints import THUMBNAIL, perceptual_hashes
@@ -23,7 +23,7 @@ from usfmae.corpus.readers import ReadOptions, reader_of
 from usfmae.corpus.releases.layout import sources
 from usfmae.finished import bring_back, keep
 from usfmae.progress import progress
-from usfmae.record import atomic, sha256, write_table
+from usfmae.record import atomic, write_table
 from usfmae.settings.datasets import Dataset
 from usfmae.settings.study import Corpus
 
@@ -130,16 +130,19 @@ class _Outputs:
 
 def _join(chunks: list[Path], out: Path, corpus: Corpus) -> pd.DataFrame:
     """Appends the chunks' arrays; the table has the kept rows first."""
+    told = [json.loads((chunk / "columns.json").read_text(encoding="utf-8")) for chunk in chunks]
+    any_mask = any(any(columns["has_mask"]) for columns in told)
     with _Outputs(out, corpus) as outputs:
         frames, masks, thumbnails = outputs.writers
-        for chunk in chunks:
-            columns = json.loads((chunk / "columns.json").read_text(encoding="utf-8"))
+        for chunk, columns in zip(chunks, told, strict=True):
             for name, values in outputs.columns.items():
                 values.extend(columns[name])
             frames.extend(chunk / "frames.npy")
             thumbnails.extend(chunk / "thumbnails.npy")
-            told = zip(columns["has_mask"], columns["drop_reason"], strict=True)
-            with_mask = [there for there, reason in told if reason is None]
+            if not any_mask:  # a file of zeros would cost as much as the frames to check and to copy
+                continue
+            kept = zip(columns["has_mask"], columns["drop_reason"], strict=True)
+            with_mask = [there for there, reason in kept if reason is None]
             if not any(with_mask):
                 masks.skip(len(with_mask))
                 continue
@@ -151,6 +154,6 @@ def _join(chunks: list[Path], out: Path, corpus: Corpus) -> pd.DataFrame:
     table = pd.DataFrame(outputs.columns).astype(COLUMNS)
     dropped = table["drop_reason"].notna()
     table = pd.concat([table[~dropped], table[dropped]], ignore_index=True)
-    table.attrs[DIGESTS] = {file: sha256(out / file) for file in outputs.shapes}
+    table.attrs[DIGESTS] = {file: digest(out / file) for file in outputs.shapes}
     write_table(out / "frames.parquet", table)
     return table

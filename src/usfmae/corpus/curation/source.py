@@ -11,7 +11,7 @@ import numpy as np
 
 from usfmae.corpus.curation import cleaning
 from usfmae.corpus.curation.chunks import Note
-from usfmae.corpus.curation.fingerprints import pixel_sha256, thumbnail
+from usfmae.corpus.curation.fingerprints import pixel_hash, thumbnail
 from usfmae.corpus.curation.resampling import to_size
 from usfmae.corpus.readers import Frame, ReadOptions, Unreadable, grey, read_frames, read_masks
 from usfmae.corpus.releases.layout import Source
@@ -33,7 +33,7 @@ COLUMNS: dict[str, str] = {
     "cleaned_fraction": "float64",
     "has_mask": "bool",
     "mask_problem": "string",
-    "pixel_sha256": "string",
+    "pixel_hash": "string",
     "phash": "string",
     "phash_mirrored": "string",
     "drop_reason": "string",
@@ -126,7 +126,7 @@ def _keep(
         "crop": ",".join(map(str, box)),
         "overlay_fraction": overlay,
         "cleaned_fraction": cleaned,
-        "pixel_sha256": pixel_sha256(decoded),
+        "pixel_hash": pixel_hash(decoded),
     }
     small_mask = None
     if mask is not None:
@@ -158,7 +158,7 @@ def _row(name: str, source: Source, index: int, in_source: int) -> dict[str, Any
         "cleaned_fraction": 0.0,
         "has_mask": False,
         "mask_problem": None,
-        "pixel_sha256": "",
+        "pixel_hash": "",
         "phash": "",
         "phash_mirrored": "",
         "drop_reason": None,
