@@ -41,6 +41,7 @@ wildcard_constraints:
     corpus=one_of(settings.corpora),
     task=one_of(settings.tasks),
     model=one_of(settings.models),
+    recipe=one_of([*settings.recipes.pretrain, *settings.recipes.finetune]),
     fraction=r"[0-9.]+",
     seed=r"\d+",
     fold=r"\d+",

@@ -4,9 +4,9 @@
 
 Prints a Markdown table and the machine's load. Speeds are frames for each second of processor time, which
 another job disturbs less than the clock, with one worker: medians of seven rounds, in which each has its
-turn; a share is the median of the shares within the rounds. The bare decoder is the library's documented way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's
-`to_ndarray` in RGB, pydicom's `iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that
-curation decodes.
+turn; a share is the median of the shares within the rounds. The bare decoder is the library's documented
+way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's `to_ndarray` in RGB, pydicom's
+`iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that curation decodes.
 
 Curation gets the same pixels (their digests are the same) with less: JPEG through OpenCV, other stills out of
 Pillow's memory through Arrow, and of a grey video the luma alone. It then adds a digest of all pixels, the
@@ -39,8 +39,8 @@ import yaml
 # size (0.1 s) counts as little as in a release.
 KINDS = {
     "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still", None),
-    "JPEG, 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still", None),
-    "JPEG, original (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 6, "still", None),
+    "JPEG, as released (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 6, "still", None),
+    "JPEG, rescaled to 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still", None),
     "video, AVI (POCUS)": ("pocus/pocus_videos/*/*.avi", 3, "video", "pocus"),
     "video, MP4 (POCUS)": ("pocus/pocus_videos/*/*.mp4", 2, "video", "pocus"),
     "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom", None),

@@ -7,7 +7,8 @@ the same size. Theirs is train.py's step (forward, loss, backward, clipped gradi
 timm's `ImageDataset` and `create_loader`, which decode and augment frame by frame, in this process: once the
 release's own files, and once PNG files that have the network's size already, which favours theirs. Ours is
 `usfmae.training.loop.fit`: frames from the memory map, augmented a batch at a time. The last contender is
-timm's step alone, on one batch in memory: what its loop would reach if frames cost nothing. With one thread
+timm's step alone, on one batch in memory: what its loop would reach if frames cost nothing. `bf16` is the
+recipe key `precision: bfloat16`, and `--amp --amp-dtype bfloat16` of train.py. With one thread
 the seconds are processor time, which other jobs disturb less.
 """
 
@@ -41,8 +42,9 @@ from usfmae.training.loop import fit
 from usfmae.training.processes import Processes
 from usfmae.training.supervised import Frames, Trainer
 
-OURS, STEP = "ours", "timm's step alone"
+OURS, OURS_BF16, STEP = "ours", "ours, bf16", "timm's step alone"
 RELEASED, THEIRS = "timm's train.py, the release's files", "timm's train.py, files of the network's size"
+RELEASED_BF16 = "timm's train.py in bf16, the release's files"
 CLASSES = 2
 #: Frames of the validation that ends an epoch of ours; theirs has none.
 VALIDATED = 2
@@ -60,14 +62,14 @@ def compare(model: str, size: int, batch: int, steps: int, rounds: int, forms: F
     split = {"kind": "grouped", "folds": 2}
     classes = {"a": ["a"], "b": ["b"]}
     task = Task(title="", corpus="", datasets=[], classes=classes, positive="b", split=split)  # type: ignore[arg-type]
-    recipe = FinetuneRecipe(title="", training=loop, class_weights=False)
 
-    def ours() -> None:
+    def ours(training: Training) -> None:
+        recipe = FinetuneRecipe(title="", training=training, class_weights=False)
         inputs = Frames(frames, recipe.augmentation)
         trainer = Trainer(network(model), inputs, rows, task, recipe, 0, cpu)
-        fit(trainer.work(), loop, seed=0, description="ours", at=Processes(cpu))
+        fit(trainer.work(), training, seed=0, description="ours", at=Processes(cpu))
 
-    def theirs(files: list[Path]) -> None:
+    def theirs(files: list[Path], bf16: bool = False) -> None:
         dataset = ImageDataset(str(forms.pngs[0].parents[1]), input_img_mode="L")
         dataset.reader.samples = [(str(path), i % CLASSES) for i, path in enumerate(files[: steps * batch])]
         loader = create_loader(
@@ -84,7 +86,7 @@ def compare(model: str, size: int, batch: int, steps: int, rounds: int, forms: F
             use_prefetcher=False,
             device=cpu,
         )
-        _train(network(model), loader, loop)
+        _train(network(model), loader, loop, bf16)
 
     inputs = torch.randn(batch, 1, size, size), torch.arange(batch) % CLASSES
 
@@ -93,8 +95,10 @@ def compare(model: str, size: int, batch: int, steps: int, rounds: int, forms: F
 
     one = torch.get_num_threads() == 1
     contenders: dict[str, Callable[[], object]] = {
-        OURS: ours,
+        OURS: partial(ours, loop),
+        OURS_BF16: partial(ours, loop.model_copy(update={"precision": "bfloat16"})),
         RELEASED: partial(theirs, forms.originals or forms.pngs),
+        RELEASED_BF16: partial(theirs, forms.originals or forms.pngs, bf16=True),
         THEIRS: partial(theirs, forms.pngs),
         STEP: alone,
     }
@@ -108,7 +112,7 @@ def network(model: str) -> nn.Module:
     return built.to(memory_format=torch.channels_last)
 
 
-def _train(model: nn.Module, batches: object, loop: Training) -> None:
+def _train(model: nn.Module, batches: object, loop: Training, bf16: bool = False) -> None:
     """One epoch as `train_one_epoch` of timm's train.py takes it, without its printing."""
     optimiser = create_optimizer_v2(
         model, opt="adamw", lr=loop.learning_rate, weight_decay=loop.weight_decay, fused=True
@@ -119,7 +123,8 @@ def _train(model: nn.Module, batches: object, loop: Training) -> None:
     batch: tuple[Tensor, Tensor]
     for number, batch in enumerate(batches):  # type: ignore[call-overload]
         frames, targets = batch
-        loss = criterion(model(frames.contiguous(memory_format=torch.channels_last)), targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = criterion(model(frames.contiguous(memory_format=torch.channels_last)), targets)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -131,9 +136,9 @@ def _train(model: nn.Module, batches: object, loop: Training) -> None:
 def show(seconds: Seconds, images: int) -> str:
     rows = []
     for name, values in seconds.items():
-        ours = f"{ratio(seconds, name, OURS):.2f}"
-        rows.append([name, f"{median(values):.2f}", f"{images / median(values):.0f}", ours])
-    return table(["training", "seconds", "images/s", "ours is so many times as fast"], rows)
+        faster = [f"{ratio(seconds, name, own):.2f}" for own in (OURS, OURS_BF16)]
+        rows.append([name, f"{median(values):.2f}", f"{images / median(values):.0f}", *faster])
+    return table(["training", "seconds", "images/s", "ours is so many times as fast", "ours in bf16"], rows)
 
 
 def main() -> None:

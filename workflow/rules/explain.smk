@@ -3,7 +3,7 @@ rule explain_model:
     input:
         weights=lambda w: f"{explained_run(settings, w.task, w.model)}/model.safetensors",
         predictions=lambda w: f"{explained_run(settings, w.task, w.model)}/predictions.parquet",
-        frames=lambda w: task_frames(settings, w.task),
+        frames=lambda w: task_frames(settings, w.task, MASKED),
     output:
         expand("results/explain/{{task}}/{{model}}/{name}", name=EXPLAINED),
         report(

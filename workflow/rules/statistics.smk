@@ -54,7 +54,7 @@ rule rank_models:
 # The same models after fine-tuning on fewer subjects.
 rule measure_label_efficiency:
     input:
-        lambda w: below(runs_of(settings, w.task, study.fractions), ["predictions.parquet", "run.json"]),
+        lambda w: below(runs_of(settings, w.task, study.fractions), ["run.json"]),
     output:
         "results/statistics/{task}/label_efficiency.csv",
     log:
@@ -124,7 +124,7 @@ rule measure_shortcuts:
             [run for run in first_seed_runs(settings, w.task) if f"/{w.task}/{w.model}/" in run],
             ["model.safetensors", "predictions.parquet"],
         ),
-        frames=lambda w: task_frames(settings, w.task),
+        frames=lambda w: task_frames(settings, w.task, MASKED),
     output:
         "results/statistics/{task}/shortcuts/{model}.csv",
     log:

@@ -9,6 +9,6 @@ from usfmae.settings import settings_from
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     task = settings_from(snakemake.config).tasks[snakemake.wildcards.task]
-    folders = list(dict.fromkeys(Path(path).parent for path in snakemake.input))
+    folders = [Path(path).parent for path in snakemake.input]
     table = label_efficiency(folders, classes=list(task.classes), positive=task.positive, primary=task.metric)
     write_table(snakemake.output[0], table)
