@@ -246,6 +246,18 @@ def test_a_profile_names_rules_that_exist_and_every_one_that_trains(name: str) -
     assert {"pretrain_encoder", "pretrain_fold", "finetune_fold", "explain_model"} <= named
 
 
+def test_every_rule_that_gets_a_gpu_on_a_cluster_looks_whether_it_has_it() -> None:
+    """In its script, or in the training that the script starts with the number."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    given = {rule for rule, resources in profile["set-resources"].items() if "gpu" in resources}
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    scripts = dict(re.findall(r"^rule (\w+):.*?\.\./scripts/(\w+\.py)", text, flags=re.MULTILINE | re.DOTALL))
+    read = {rule: (ROOT / "workflow/scripts" / scripts[rule]).read_text(encoding="utf-8") for rule in given}
+    asks = re.compile(r'^ +[^#\n]*resources\.get\("gpu", 0\)', re.MULTILINE)
+    looking = {rule for rule, script in read.items() if asks.search(script)}
+    assert given == looking and len(given) == 6
+
+
 def test_what_breaks_on_clusters_is_not_in_the_profiles_or_rules() -> None:
     """The measured traps: retries of a rule burn its allocation, USR1 kills Snakemake and not the training,
     profiles/default wins over --profile, and --profile slurm looks in ./slurm alone."""

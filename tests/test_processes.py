@@ -18,8 +18,12 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def gpus_seen(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """As if torch saw this many GPUs."""
+def gpus_seen(monkeypatch: pytest.MonkeyPatch, number: int, visible: str | None = None) -> None:
+    """As if torch saw this many GPUs, and the scheduler had named those of `visible`."""
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
 
@@ -46,9 +50,9 @@ def test_a_process_alone_is_the_first_and_changes_nothing() -> None:
 def test_another_number_of_visible_gpus_than_asked_for_is_refused(
     visible: str, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpus_seen(monkeypatch, held)
+    gpus_seen(monkeypatch, held, visible)
     with pytest.raises(TrainingError, match=f"asked for 2 GPUs, but CUDA_VISIBLE_DEVICES='{visible}' holds"):
-        check_gpus(2, visible)
+        check_gpus(2)
 
 
 @pytest.mark.parametrize("visible", ["0,1", None])
@@ -57,22 +61,22 @@ def test_torch_must_see_as_many_gpus_as_were_asked_for(
     visible: str | None, seen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver or a torch that does not fit shows none, whatever the variable says."""
-    gpus_seen(monkeypatch, seen)
+    gpus_seen(monkeypatch, seen, visible)
     with pytest.raises(TrainingError, match=f"asked for 2 GPUs, but torch sees {seen}; training.device: cpu"):
-        check_gpus(2, visible)
+        check_gpus(2)
 
 
 @pytest.mark.parametrize("visible", ["0,1", "GPU-8f6a, GPU-91bc", "MIG-1,MIG-2", None])
 def test_the_gpus_asked_for_are_accepted_by_number_or_name(
     visible: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpus_seen(monkeypatch, 2)
-    check_gpus(2, visible)
+    gpus_seen(monkeypatch, 2, visible)
+    check_gpus(2)
 
 
 def test_a_job_that_asked_for_none_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus_seen(monkeypatch, 3)
-    check_gpus(0, "0,1,2")
+    gpus_seen(monkeypatch, 3, "0,1,2")
+    check_gpus(0)
 
 
 def test_training_on_the_processor_needs_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

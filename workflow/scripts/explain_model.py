@@ -8,9 +8,11 @@ from usfmae.explain.run import explain
 from usfmae.progress import logged
 from usfmae.report.panels import draw_contact_sheet, draw_panels
 from usfmae.settings import settings_from
+from usfmae.training.processes import check_gpus
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
+    check_gpus(int(snakemake.resources.get("gpu", 0)))
     settings, out = settings_from(snakemake.config), Path(snakemake.output[0]).parent
     task, model = settings.tasks[snakemake.wildcards.task], settings.models[snakemake.wildcards.model]
     simulated = bool(settings.simulated(task.datasets))

@@ -1,6 +1,5 @@
 """Door to `usfmae.training.features.extract_features`."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from usfmae.training.processes import check_gpus
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
-    check_gpus(int(snakemake.resources.get("gpu", 0)), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    check_gpus(int(snakemake.resources.get("gpu", 0)))
     settings, names = settings_from(snakemake.config), snakemake.wildcards
     task = settings.tasks[names.task]
     weights = snakemake.input.get("weights")  # absent or empty: from scratch

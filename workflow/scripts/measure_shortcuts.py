@@ -1,6 +1,5 @@
 """Door to `usfmae.explain.shortcuts`."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from usfmae.training.processes import check_gpus
 
 with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     torch.set_num_threads(snakemake.threads)
-    check_gpus(int(snakemake.resources.get("gpu", 0)), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    check_gpus(int(snakemake.resources.get("gpu", 0)))
     settings = settings_from(snakemake.config)
     task, name = settings.tasks[snakemake.wildcards.task], snakemake.wildcards.model
     protocol = settings.recipes.finetune[settings.recipe_of(name)].protocol

@@ -76,7 +76,7 @@ def processes(training: Training, gpus: int = 0) -> Iterator[Processes]:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     if training.device != "cpu":
-        check_gpus(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        check_gpus(gpus)
     available = torch.cuda.is_available()
     if training.device == "cuda" and not available:
         raise TrainingError("the recipe says training.device: cuda, but torch sees no GPU here")
@@ -94,10 +94,11 @@ def processes(training: Training, gpus: int = 0) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def check_gpus(asked: int, visible: str | None) -> None:
+def check_gpus(asked: int) -> None:
     """Raises TrainingError where CUDA_VISIBLE_DEVICES, or torch, does not show the GPUs asked for."""
     if not asked:
         return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     shown = len([name for name in (visible or "").split(",") if name.strip()])
     if visible is not None and shown != asked:
         raise TrainingError(
