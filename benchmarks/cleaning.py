@@ -1,6 +1,6 @@
 """Removal of burnt-in annotations, measured on frames with planted ones.
 
-    python benchmarks/cleaning.py
+    python -m benchmarks.cleaning
 
 Prints a Markdown table. Frames are simulated and, where USFMAE_REAL_DATA is set, real: frames in which a
 person saw no annotation. Text, calipers, dotted lines and arrows are drawn on each, so it is known which

@@ -1,6 +1,6 @@
 """What a whole study costs on GPUs: frames trained on, operations, hours and gigabytes, by stage.
 
-    python benchmarks/cost.py [config/paper.yaml …] [--seeds 5] [--matmul-tflops 790] [--share 0.4]
+    python -m benchmarks.cost [config/paper.yaml …] [--seeds 5] [--matmul-tflops 790] [--share 0.4]
 
 Operations are counted from the networks themselves (matrix products and convolutions, forward and backward).
 Hours are operations over the share of the device's matrix products that training is assumed to reach: they
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import table
 from usfmae.models.classifiers import build_classifier
 from usfmae.settings import load
+from usfmae.settings.tasks import Task
 from usfmae.settings.whole import Settings
 from usfmae.training.diagnostics import operations
 from usfmae.training.pretrain import build_autoencoder
@@ -81,21 +82,12 @@ def finetuning(settings: Settings) -> Stage:
     frames = work = stored = 0.0
     for task_name in settings.study.tasks:
         task = settings.tasks[task_name]
-        entry = settings.corpora[task.corpus]
         held = TRAINED * sum(settings.datasets[name].counts.files or 0 for name in task.datasets)
         for name in settings.study.models:
             recipe = settings.recipes.finetune[settings.recipe_of(name)]
             if recipe.training is None:
                 continue
-            with torch.device("meta"):
-                model = build_classifier(
-                    settings.models[name].model_copy(update={"weights": "scratch"}),
-                    settings.encoder_of(name),
-                    classes=len(task.classes),
-                    size=entry.size,
-                    channels=entry.channels,
-                )
-                one = torch.zeros(2, entry.channels, entry.size, entry.size)
+            model, one = _classifier(settings, name, task)
             with FlopCounterMode(display=False) as counter:
                 model(one).sum().backward()
             fits = 1 + (len(recipe.search.candidates()) if recipe.search else 0)
@@ -107,6 +99,40 @@ def finetuning(settings: Settings) -> Stage:
             weights = sum(value.numel() for value in model.parameters()) * 4
             stored += here * len(settings.study.fractions) * weights
     return Stage("finetune", runs, frames, work, stored)
+
+
+def explaining(settings: Settings) -> Stage:
+    """A pass a channel of each frame by Score-CAM: of the model, and of the same with shuffled weights."""
+    recipe = settings.recipes.explain[settings.study.explain.recipe]
+    runs = 0
+    frames = work = stored = 0.0
+    for task_name in settings.study.tasks:
+        task = settings.tasks[task_name]
+        for name in settings.study.explain.models:
+            model, one = _classifier(settings, name, task)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                model(one)
+            held = recipe.frames_per_class * len(task.classes)
+            passes = 2 * held * (recipe.clusters or model.num_features)
+            runs += 1
+            frames += passes
+            work += passes * counter.get_total_flops() / 2
+            stored += held * one[0, 0].numel() * 4  # a map in float32
+    return Stage("explain", runs, frames, work, stored)
+
+
+def _classifier(settings: Settings, name: str, task: Task) -> tuple[torch.nn.Module, torch.Tensor]:
+    """The model without memory, and two frames `(2, C, S, S)` for it."""
+    entry = settings.corpora[task.corpus]
+    with torch.device("meta"):
+        model = build_classifier(
+            settings.models[name].model_copy(update={"weights": "scratch"}),
+            settings.encoder_of(name),
+            classes=len(task.classes),
+            size=entry.size,
+            channels=entry.channels,
+        )
+        return model, torch.zeros(2, entry.channels, entry.size, entry.size)
 
 
 def main() -> None:
@@ -125,6 +151,7 @@ def main() -> None:
         (corpus(settings, wanted.frames), wanted.share),
         (pretraining(settings, wanted.frames), wanted.share),
         (finetuning(settings), wanted.share_finetune),
+        (explaining(settings), wanted.share_finetune),
     ]
     rows = []
     for stage, share in stages:

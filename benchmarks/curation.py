@@ -1,6 +1,6 @@
 """Speed and memory of curation on real files, beside the bare decoder in the same run.
 
-    USFMAE_REAL_DATA=… python benchmarks/curation.py
+    USFMAE_REAL_DATA=… python -m benchmarks.curation
 
 Prints a Markdown table and the machine's load. Speeds are frames for each second of processor time, which
 another job disturbs less than the clock, with one worker: medians of seven rounds, in which each has its

@@ -1,6 +1,6 @@
 """How long a dry run of a study takes, beside a bare Snakefile with as many jobs.
 
-    python benchmarks/dry_run.py [--target corpus] [--configfile config/paper.yaml] [--repeats 3]
+    python -m benchmarks.dry_run [--target corpus] [--configfile config/paper.yaml] [--repeats 3]
 
 Both are run in turn, in empty folders, and the smallest time of each counts. The bare Snakefile has one rule
 with a wildcard and as many jobs as the study plans: what is slower than it is ours.

@@ -1,7 +1,7 @@
 """The audit for duplicates, measured on planted copies: recall, precision, time and memory.
 
-    python benchmarks/duplicates.py --frames 370000          # simulated frames of 128 px
-    USFMAE_REAL_DATA=… python benchmarks/duplicates.py --real    # BUS-BRA, MMOTU-2D, HC18 at 256 px
+    python -m benchmarks.duplicates --frames 370000          # simulated frames of 128 px
+    USFMAE_REAL_DATA=… python -m benchmarks.duplicates --real    # BUS-BRA, MMOTU-2D, HC18 at 256 px
 
 Prints a Markdown table. Recall is the share of planted pairs that are found. Precision is the share of found
 pairs that are planted; real releases hold copies of their own, so there a pair that is also found without any

@@ -1,6 +1,6 @@
 """Time and memory of each stage, from the benchmark files that Snakemake left in logs/.
 
-    python benchmarks/stages.py [folder of the study]
+    python -m benchmarks.stages [folder of the study]
 
 Prints a Markdown table. Times of jobs that ran side by side are summed; memory is the largest resident set of
 one job.

@@ -15,6 +15,7 @@ def test_the_counted_runs_are_the_planned_ones(tmp_path: Path) -> None:
     settings = cost.read([], seeds=1)
     assert cost.finetuning(settings).runs == jobs["finetune_fold"]
     assert cost.pretraining(settings, held=100).runs == jobs["pretrain_encoder"]
+    assert cost.explaining(settings).runs == jobs["explain_model"]
 
 
 def test_twice_the_seeds_cost_twice_as_much_and_pretraining_grows_with_the_frames() -> None:
