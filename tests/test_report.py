@@ -197,18 +197,28 @@ def test_the_headline_prefers_the_holdout_and_gives_interval_and_n() -> None:
         "A reaches AUC 0.80 (0.70–0.88) on the independent hold-out "
         "(40 frames of 10 subjects, mean of 4 fold models)."
     )
-    better = pooled | {"model": "b", "value": 0.93}
-    assert best_model(pd.DataFrame([pooled, better]), "auc", titles).startswith(
-        "B reaches AUC 0.93 (0.80–0.95) on "
+    folds = pooled | {"model": "b", "estimate": "mean of folds", "value": 0.93}
+    assert best_model(pd.DataFrame([pooled, folds]), "auc", titles) == (
+        "B reaches AUC 0.93 (0.80–0.95) on cross-validation (40 frames of 10 subjects, mean of 4 folds)."
+    )
+    one_part = pooled | {"n_folds": 1}
+    assert best_model(pd.DataFrame([one_part]), "auc", titles).endswith(
+        "on the official test part (40 frames of 10 subjects)."
     )
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "verdict"),
-    [(0.1, 0.01, "is better"), (-0.1, 0.01, "is worse"), (0.1, 0.06, "no difference is shown")],
+    ("difference", "p", "valid", "verdict"),
+    [
+        (0.1, 0.01, "yes", "Holm): the pretrained model is better."),
+        (-0.1, 0.01, "yes", "Holm): the pretrained model is worse."),
+        (0.1, 0.06, "yes", "Holm): no difference is shown."),
+        (0.1, 0.01, "not simulated", "Holm; not simulated for such data): the pretrained model is better."),
+        (0.1, 0.01, "no", "Holm): no verdict. Not valid: 2 folds; it was simulated with 3 and more."),
+    ],
 )
 def test_the_foundation_model_is_called_better_only_with_evidence(
-    difference: float, p: float, verdict: str
+    difference: float, p: float, valid: str, verdict: str
 ) -> None:
     both = {
         "model_a": "usfmae",
@@ -224,6 +234,8 @@ def test_the_foundation_model_is_called_better_only_with_evidence(
         "p": p,
         "smallest_p": 0,
         "p_holm": p,
+        "valid": valid,
+        "note": "Not valid: 2 folds; it was simulated with 3 and more.",
     }
     signed = both | {"test": "Wilcoxon signed-rank", "p": 0.125, "smallest_p": 0.125, "p_holm": 0.25}
     sentence = foundation_against_scratch(study(), pd.DataFrame([t, signed]), "auc")

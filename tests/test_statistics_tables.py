@@ -135,6 +135,30 @@ def test_a_metric_or_a_number_of_classes_that_was_not_simulated_is_called_so() -
     assert not_simulated("f1_macro", 2).endswith("were simulated, not of f1_macro.")
     assert not_simulated("auc", 8).startswith("8 classes") and not_simulated("auc", 2) == ""
     assert not_simulated("auc", 2, models_a_frame=5).startswith("5 models judge each frame")
+    assert not_simulated("accuracy", 2, folds_pooled=5) == ""
+
+
+def test_frames_of_several_fold_models_ranked_together_are_not_called_simulated() -> None:
+    """Where a method's fold models differ in scale, its pooled area is smaller than that of any fold."""
+    many = {"usfmae": 1.0, "resnet18": 0.9}
+    tables = tables_of(predictions_of(many, CLASSES, per_class=60))["comparisons"].set_index("test")
+    pooled = tables.loc["permutation by subject, pooled"]
+    assert pooled["valid"] == "not simulated"
+    assert "frames of 4 fold models are ranked together" in pooled["note"]
+    assert tables.at["McNemar, clustered by subject, pooled", "valid"] == "yes"
+
+
+def test_subjects_that_the_audit_tied_are_drawn_and_swapped_as_one() -> None:
+    predictions = predictions_of({"usfmae": 2.0, "resnet18": 0.5}, CLASSES)
+    number = predictions["subject"].str.rpartition("-")[2].astype(int)
+    tied = predictions.assign(group=predictions["label"] + "-" + (number // 2).astype(str))
+    apart, together = (tables_of(each) for each in (predictions, tied))
+    name = "permutation by subject, pooled"
+    pairs = [t["comparisons"].set_index("test").at[name, "n_pairs"] for t in (apart, together)]
+    assert pairs[0] == 32 and pairs[1] < pairs[0]
+    wide = [t["summary"].query("metric == 'auc' and estimate == 'pooled'") for t in (apart, together)]
+    assert (wide[0]["lower"].to_numpy() != wide[1]["lower"].to_numpy()).all()
+    assert (wide[0]["n_subjects"].to_numpy() == wide[1]["n_subjects"].to_numpy()).all()
 
 
 def test_folds_that_are_all_alike_give_no_interval_and_no_valid_test() -> None:

@@ -75,7 +75,11 @@ def test_one_subject_has_no_interval() -> None:
     table = table_of(predictions, groups.where(groups == "malignant-0", "the rest"))
     alone = table[table["subgroup"] == "malignant-0"]
     assert alone["value"].notna().all() and alone["lower"].isna().all()
-    assert alone["note"].str.contains("one subject").all()
+    assert alone["note"].str.startswith("one subject of a class: nothing says how").all()
+    rest = table[table["subgroup"] == "the rest"]
+    assert (
+        rest["lower"].notna().any() and rest["note"].str.startswith("19 subjects of the rarest class").all()
+    )
 
 
 def test_the_devices_of_bus_bra_differ_in_their_malignant_share(real_data: Path) -> None:

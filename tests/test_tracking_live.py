@@ -45,6 +45,7 @@ BAD: dict[str, Callable[[], AbstractContextManager[str]]] = {
 def trained(folder: Path) -> tuple[dict[str, Tensor], float]:
     """(weights, seconds) of a tiny training that tells its epochs."""
     run = Run("pretrain", folder / "results/pretrain/tiny", wildcards={}, parameters={"epochs": EPOCHS})
+    (folder / "results").mkdir(parents=True, exist_ok=True)  # as the corpus has left it
     work = make_work()
     started = time.monotonic()
     with live(run) as tell:
@@ -70,6 +71,7 @@ def test_a_server_in_trouble_neither_slows_nor_changes_a_training_and_costs_one_
     about = [line for line in said.splitlines() if "MLflow" in line or "mlflow" in line or "urllib3" in line]
     assert len(about) == 1, said
     assert address in about[0] and "snakemake track" in about[0]
+    assert "FileNotFoundError" not in about[0], "it is the server that is in trouble"
     assert "hunter2" not in said and "somebody" not in said
     assert dict(os.environ) == before, "the password and the short timeouts are gone again"
 
@@ -77,7 +79,8 @@ def test_a_server_in_trouble_neither_slows_nor_changes_a_training_and_costs_one_
 def test_a_hanging_server_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
     program = (
         "import sys, time; sys.path[:0] = ['tests']\n"
-        "from test_tracking_live import Path, trained\n"
+        "from test_tracking_live import Path, tracking_live, trained\n"
+        "tracking_live.CLIENT['MLFLOW_HTTP_REQUEST_TIMEOUT'] = '60'\n"
         f"trained(Path({str(tmp_path)!r})); print(time.time())"
     )
     with hanging() as address:
@@ -90,8 +93,9 @@ def test_a_hanging_server_does_not_keep_the_process_from_ending(tmp_path: Path) 
             timeout=300,
             check=True,
         )
-    assert time.time() - float(done.stdout.split()[-1]) < SLACK
-    assert done.stderr.count("snakemake track") == 1
+    # A busy machine takes many seconds to end a process; a call that is waited for would take the minute.
+    assert time.time() - float(done.stdout.split()[-1]) < 45
+    assert done.stderr.count("it is too slow") == done.stderr.count("snakemake track") == 1
 
 
 def test_telling_returns_at_once_however_many_epochs_wait(

@@ -43,7 +43,10 @@ def test_a_figure_agrees_where_a_value_in_the_interval_is_rounded_to_it() -> Non
 
 def test_an_interval_that_is_missing_or_too_wide_answers_nothing() -> None:
     missing, wide = of_figure(0.9, 0, NO_INTERVAL, 0.2), of_figure(0.9, 0, Value(0.9, 0.75, 1.0), 0.2)
-    assert (missing.verdict, missing.reason) == (NOT_TESTED, "too few folds: no interval")
+    assert (missing.verdict, missing.reason) == (
+        NOT_TESTED,
+        "no interval: too few folds, or no spread between folds or subjects",
+    )
     assert wide.verdict == NOT_TESTED and "0.25 wide" in wide.reason
 
 

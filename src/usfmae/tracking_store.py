@@ -223,6 +223,7 @@ def _owner(results: Path, *, shared: bool) -> str:
     a number counts too, drawn once and kept in the folder (`.study`; hidden files are in no run)."""
     number, path = "", results / ".study"
     if shared and not path.exists():
+        results.mkdir(parents=True, exist_ok=True)
         drawn = results / f".study-{secrets.token_hex(8)}"
         drawn.write_text(drawn.name, encoding="utf-8")
         with suppress(OSError):  # another process was faster, or the disk has no hard links

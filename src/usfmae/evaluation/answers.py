@@ -199,9 +199,11 @@ class Answers:
         return value, NOT_SIMULATED if unknown else ""
 
     def frames(self, task: str) -> int | None:
-        """Labelled frames of a task, before any is left out of the split."""
+        """Labelled frames of a task that could be read, those that its split leaves out among them."""
         facts = self._split(task)
-        return sum(each["frames"] for each in facts["counts"].values()) if facts else None
+        if not facts:
+            return None
+        return sum(each["frames"] for each in facts["counts"].values()) + int(facts.get("left_out", 0))
 
     def openus46(self, corpus: str) -> tuple[int, int]:
         """How many datasets of OpenUS-46 a corpus had at hand, and their frames, used or not."""

@@ -104,7 +104,7 @@ def _errors(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
 
     names = ["brier", "expected_calibration_error"]
     lower, upper = percentile_interval(
-        cluster_bootstrap(measured, estimate.subjects, resamples=resamples, seed=seed)
+        cluster_bootstrap(measured, estimate.clusters, resamples=resamples, seed=seed)
     )
     table = pd.DataFrame(
         {"metric": names, "value": measured(estimate.ones)[0], "lower": lower, "upper": upper}

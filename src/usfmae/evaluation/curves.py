@@ -52,7 +52,7 @@ def precision_recall_curves(estimate: Estimate, resamples: int, seed: int) -> pd
     tables = []
     for column in columns:
         curve = partial(_mean_curve, estimate, column)
-        draws = cluster_bootstrap(curve, estimate.subjects, resamples=resamples, seed=seed)  # (B, G)
+        draws = cluster_bootstrap(curve, estimate.clusters, resamples=resamples, seed=seed)  # (B, G)
         lower, upper = percentile_interval(draws)
         is_class = estimate.labels == column
         areas = [

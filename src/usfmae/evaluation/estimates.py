@@ -33,6 +33,13 @@ class Estimate:
     subjects: NDArray[np.str_]  # (N,)
     probabilities: Floats  # (R, N, C)
     predicted: NDArray[np.intp]  # (R, N) class numbers
+    groups: NDArray[np.str_] | None = None  # (N,) duplicate groups, each of whole subjects; None: not audited
+
+    @property
+    def clusters(self) -> NDArray[np.str_]:
+        """What is drawn as one, `(N,)`: copies that the audit tied tell no more than one of them, so it is
+        the duplicate group, which holds whole subjects, and else the subject."""
+        return self.subjects if self.groups is None else self.groups
 
     def metrics(self, weights: Floats) -> dict[str, Floats]:
         """Each metric for frame weights `(B, N)`: `(B,)`."""
@@ -110,11 +117,12 @@ def estimates(runs: pd.DataFrame, classes: list[str], positive: str | None) -> I
     `runs` comes from `with_decisions`. The averaged probability is cut at the mean of the models' thresholds.
     """
     columns = probability_columns(classes)
+    named = ["seed", "frame_id", "subject", "label", *(["group"] if "group" in runs else [])]
     for model, table in runs.groupby("model"):
         holdout = table[table["role"] == "holdout"]
         parts = [("test", "pooled", table[table["role"] == "test"], ["seed"])]
         if len(holdout):
-            averaged = holdout.groupby(["seed", "frame_id", "subject", "label"], as_index=False)
+            averaged = holdout.groupby(named, as_index=False)
             averaged = averaged[[*columns, "threshold"]].mean()
             probabilities, threshold = averaged[columns].to_numpy(), averaged["threshold"].to_numpy()
             averaged["predicted"] = metrics.predict(probabilities, classes, positive, threshold)
@@ -135,4 +143,5 @@ def estimates(runs: pd.DataFrame, classes: list[str], positive: str | None) -> I
                 subjects=sets[0]["subject"].to_numpy(str),
                 probabilities=np.stack([each[columns].to_numpy(np.float64) for each in sets]),
                 predicted=np.stack([each["predicted"].to_numpy() for each in sets]),
+                groups=sets[0]["group"].to_numpy(str) if "group" in rows else None,
             )

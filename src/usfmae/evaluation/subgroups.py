@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from usfmae.evaluation.comparison.validity import FEWEST_OF_CLASS, Size
 from usfmae.evaluation.estimates import Estimate, estimates, with_decisions
 from usfmae.evaluation.summaries import summarise_frames
 
@@ -49,6 +50,7 @@ def _of_group(estimate: Estimate, inside: np.ndarray, resamples: int, seed: int)
         frame_ids=estimate.frame_ids[inside],
         labels=estimate.labels[inside],
         subjects=estimate.subjects[inside],
+        groups=None if estimate.groups is None else estimate.groups[inside],
         probabilities=estimate.probabilities[:, inside],
         predicted=estimate.predicted[:, inside],
     )
@@ -56,9 +58,12 @@ def _of_group(estimate: Estimate, inside: np.ndarray, resamples: int, seed: int)
     counts = np.bincount(part.labels, minlength=len(part.classes))
     absent = [name for name, count in zip(part.classes, counts, strict=True) if count == 0]
     note = f"no frame of class {', '.join(absent)}: the metrics need each class" if absent else ""
-    if table["n_subjects"].iloc[0] == 1:
+    size = Size.of(part)
+    if size.of_class < 2:  # of none, the note above says so
         table[["lower", "upper"]] = np.nan
-        note = note or "one subject: nothing says how subjects differ"
+        note = note or "one subject of a class: nothing says how its subjects differ"
+    elif size.of_class < FEWEST_OF_CLASS:
+        note = f"{size.of_class} subjects of the rarest class: intervals are too narrow"
     return table.assign(
         note=note, **{f"frames_{name}": count for name, count in zip(part.classes, counts, strict=True)}
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from usfmae.evaluation import metrics
 from usfmae.evaluation.comparison.resampled import corrected_interval
+from usfmae.evaluation.comparison.result import NO_SPREAD
 from usfmae.evaluation.estimates import ROC_GRID, Estimate, estimates, probability_columns
 from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
 
@@ -130,16 +131,22 @@ def summarise_folds(fold_metrics: pd.DataFrame, n_train: float, n_test: float) -
 
 
 def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.DataFrame, dict[str, Floats]]:
-    """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of each."""
+    """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of each.
+
+    Where all resamples agree there is no interval: of 30 right answers of 30 every resample is right, which
+    does not make 1 certain.
+    """
     draws = cluster_bootstrap(
         lambda weights: np.column_stack(list(estimate.metrics(weights).values())),
-        estimate.subjects,
+        estimate.clusters,
         resamples=resamples,
         seed=seed,
     )  # (B, M)
     values = pd.DataFrame(estimate.metrics(estimate.ones)).iloc[0]
     lower, upper = percentile_interval(draws)
     table = pd.DataFrame({"metric": values.index, "value": values.to_numpy(), "lower": lower, "upper": upper})
+    alike = table["upper"] - table["lower"] < NO_SPREAD
+    table.loc[alike, ["lower", "upper"]] = np.nan
     table = table.assign(
         model=estimate.model,
         role=estimate.role,
@@ -147,7 +154,11 @@ def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.
         sd=np.nan,
         n_frames=len(estimate.labels),
         n_subjects=len(np.unique(estimate.subjects)),
-        interval=f"95 %, percentiles of {resamples} resamples of the subjects",
+        interval=np.where(
+            alike,
+            "none: the resamples have no spread",
+            f"95 %, percentiles of {resamples} resamples of the subjects",
+        ),
     )
     return table, dict(zip(values.index, draws.T, strict=True))
 
@@ -160,7 +171,7 @@ def roc_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
     tables = []
     for column in columns:
         curve_of = partial(estimate.curve, column)
-        draws = cluster_bootstrap(curve_of, estimate.subjects, resamples=resamples, seed=seed)  # (B, G)
+        draws = cluster_bootstrap(curve_of, estimate.clusters, resamples=resamples, seed=seed)  # (B, G)
         lower, upper = percentile_interval(draws)
         is_class = estimate.labels == column
         areas = [

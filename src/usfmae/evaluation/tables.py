@@ -89,7 +89,7 @@ def decisions(scaled: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_subjects(predictions: pd.DataFrame) -> pd.DataFrame:
-    """A row a subject in place of a frame; one with a benign and a malignant lesion counts once for each."""
+    """A row a subject in place of a frame; it has one label (`splits.checked`)."""
     subjects = subject_level(predictions)
     return subjects.assign(frame_id=subjects["subject"] + " " + subjects["label"].astype(str))
 

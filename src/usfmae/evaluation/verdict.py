@@ -158,7 +158,7 @@ def together(verdicts: dict[str, Verdict], *, candidates: bool) -> Verdict:
 def _without_answer(ours: Value, widest: float) -> Verdict | None:
     """Why an interval answers nothing, if so."""
     if math.isnan(ours.lower) or math.isnan(ours.upper):
-        return Verdict(NOT_TESTED, "too few folds: no interval")
+        return Verdict(NOT_TESTED, "no interval: too few folds, or no spread between folds or subjects")
     if ours.upper - ours.lower > widest:
         width = ours.upper - ours.lower
         return Verdict(NOT_TESTED, f"too few: the interval is {width:.2f} wide, more than {widest:g}")

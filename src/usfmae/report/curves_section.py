@@ -7,6 +7,7 @@ import pandas as pd
 from usfmae.report import figures_curves
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.products import Products
+from usfmae.report.words import of_which_predictions
 
 
 def curves_parts(
@@ -24,10 +25,11 @@ def curves_parts(
         )
     if len(task.classes) > 2:
         said += " Each panel sets one class against the rest."
+    averaged = of_which_predictions(found["roc"]) if "roc" in found else ""
     if "roc" in found:
         figures_curves.roc_curves(found["roc"], titles, reference, out / f"{name}_roc", simulated=simulated)
         alt = "ROC curves; their areas are in the table below."
-        parts.append(embedded(out / f"{name}_roc", alt, f"ROC curves {said}"))
+        parts.append(embedded(out / f"{name}_roc", alt, f"ROC curves {said}{averaged}"))
     if "pr" in found:
         file = out / f"{name}_precision_recall"
         figures_curves.precision_recall_curves(found["pr"], titles, reference, file, simulated=simulated)
@@ -39,5 +41,6 @@ def curves_parts(
     if "roc" in found:
         table = figures_curves.areas_table(found["roc"], found.get("pr"), titles)
         caption = "Area under the ROC curve" + (" / average precision." if "pr" in found else ".")
+        caption += averaged
         parts.append(exhibits.table(f"{name}_areas", table, caption, {"Class", "On"}))
     return parts

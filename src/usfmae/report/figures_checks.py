@@ -61,7 +61,7 @@ def label_efficiency(
     table: pd.DataFrame, metric: str, titles: dict[str, str], out: Path, *, simulated: bool
 ) -> None:
     """The primary metric against the number of training subjects (logarithmic), a line a model, with the 95 %
-    intervals of `label_efficiency.csv`. `metric` is its name in words."""
+    intervals of `label_efficiency.csv` where it has any (not of one fold). `metric` is its name in words."""
     shown = [titles[model] for model in titles if model in set(table["model"])]
     figure = new_figure("column", 2.3 + legend_height(shown, WIDTHS["column"]))
     axes = figure.subplots()
@@ -74,7 +74,7 @@ def label_efficiency(
         axes.errorbar(
             aside,
             rows["value"],
-            np.nan_to_num(bounds),
+            bounds,  # none where it is not a number
             color=colour(place),
             linestyle=line(place),
             marker="o",

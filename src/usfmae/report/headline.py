@@ -11,10 +11,14 @@ from usfmae.settings import Settings
 
 
 def best_model(summary: pd.DataFrame, metric: str, titles: dict[str, str]) -> str:
-    """The highest primary metric with interval and n: on the hold-out, else on the folds pooled."""
+    """The highest primary metric with interval and n: on the hold-out, else the mean of the folds, and of a
+    single official test part that part itself."""
     primary = summary[summary["metric"] == metric]
     holdout = primary[primary["estimate"] == "mean of fold models"]
-    chosen = holdout if len(holdout) else primary[primary["estimate"] == "pooled"]
+    test = primary[primary["role"] == "test"]
+    one_part = bool((test["n_folds"] == 1).all())
+    folds = test[test["estimate"] == ("pooled" if one_part else "mean of folds")]
+    chosen = holdout if len(holdout) else folds
     if chosen.empty:
         return "No result yet."
     row = chosen.loc[chosen["value"].idxmax()]
@@ -22,7 +26,9 @@ def best_model(summary: pd.DataFrame, metric: str, titles: dict[str, str]) -> st
     n = f"{count(row['n_frames'], 'frame')} of {count(row['n_subjects'], 'subject')}"
     where = f"the independent hold-out ({n}, mean of {count(row['n_folds'], 'fold model')})"
     if chosen is not holdout:
-        where = f"cross-validation ({n}, {count(row['n_folds'], 'fold')} pooled)"
+        where = f"the official test part ({n})"
+        if not one_part:
+            where = f"cross-validation ({n}, mean of {count(row['n_folds'], 'fold')})"
     among = f", the highest of {len(chosen)} models" if len(chosen) > 1 else ""
     return f"{titles[row['model']]} reaches {metric_name(metric)} {value} on {where}{among}."
 
@@ -44,12 +50,16 @@ def foundation_against_scratch(settings: Settings, comparisons: pd.DataFrame, me
         return ""
     difference = with_interval(t["difference"], t["lower"], t["upper"], digits=3, sign=True)
     verdict = "no difference is shown"
-    if not math.isnan(t["p_holm"]) and t["p_holm"] < 0.05:
+    if t["valid"] == "no":
+        verdict = f"no verdict. {t['note']}"
+    elif not math.isnan(t["p_holm"]) and t["p_holm"] < 0.05:
         verdict = "the pretrained model is better" if t["difference"] > 0 else "the pretrained model is worse"
     folds = count(t["n_pairs"], "fold")
+    how = "corrected resampled t, Holm"
+    how += "; not simulated for such data" if t["valid"] == "not simulated" else ""
     return (
         f"{models[reference].title} minus {models[twins[0]].title}: {difference} {metric_name(metric)} over "
-        f"{folds}, p = {p_value(t['p_holm'])} (corrected resampled t, Holm): {verdict}. "
+        f"{folds}, p = {p_value(t['p_holm'])} ({how}): {verdict.rstrip('.')}. "
         f"Wilcoxon signed-rank: p = {p_value(signed['p'])}, where {folds} can give no p below "
         f"{smallest_p(signed['smallest_p'])}."
     )

@@ -20,7 +20,14 @@ from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.explain_section import explanations
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
-from usfmae.report.words import ESTIMATES, NOT_RUN, count, estimate_name, metric_name
+from usfmae.report.words import (
+    ESTIMATES,
+    NOT_RUN,
+    count,
+    estimate_name,
+    metric_name,
+    of_which_predictions,
+)
 
 Parts = list[Table | Picture]
 
@@ -147,6 +154,7 @@ def _curves_and_counts(
             caption += " The numbers are that share in per cent."
         if len(task.classes) == 2:
             caption += " The threshold was chosen on each fold's validation part."
+        caption += of_which_predictions(found["confusion"])
         parts.append(embedded(out / f"{name}_confusion", "Confusion matrices, a panel a model.", caption))
     return parts
 

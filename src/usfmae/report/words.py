@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
+
 from usfmae.evaluation.predictions import NOT_RUN as NOT_RUN
 
 _METRICS = {
@@ -55,6 +57,16 @@ def class_name(name: str) -> str:
 
 def estimate_name(role: str, estimate: str) -> str:
     return _ESTIMATES.get((role, estimate), f"{role}, {estimate}")
+
+
+def of_which_predictions(table: pd.DataFrame) -> str:
+    """A caption's last sentence on the frames of a `roc`, `pr` or `confusion` table, by its roles."""
+    if "holdout" not in set(table["role"]):
+        return ""
+    return (
+        " On the hold-out they are those of the fold models' averaged probability, not the mean of the fold "
+        "models that the sentences above are about."
+    )
 
 
 def method_name(method: str) -> str:

@@ -95,6 +95,11 @@ class Task(Strict):
     def _classes(self) -> Task:
         if len(self.classes) < 2:
             raise ValueError("a task needs at least two classes")
+        taken = sorted({"macro", "weighted"} & self.classes.keys())
+        if taken:
+            raise ValueError(
+                f"a class cannot be called {taken[0]!r}: f1_{taken[0]} is the mean over the classes"
+            )
         if len(self.classes) == 2 and self.positive is None:
             raise ValueError("two classes: say which one is `positive`")
         if self.positive is not None and self.positive not in self.classes:

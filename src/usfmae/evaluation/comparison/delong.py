@@ -64,7 +64,7 @@ def delong(a: Estimate, b: Estimate, *, clustered: bool) -> Comparison:
         ],
         axis=0,
     )
-    names, subjects = np.unique(a.subjects, return_inverse=True)
+    names, subjects = np.unique(a.clusters, return_inverse=True)
     clusters = subjects if clustered else np.arange(len(placed))
     n = len(names) if clustered else len(placed)
     unit, source = ("subjects", "Obuchowski 1997") if clustered else ("frames", "DeLong et al. 1988")

@@ -58,7 +58,7 @@ def mcnemar_clustered(a: Estimate, b: Estimate) -> Comparison:
     is Wald's: its variance takes the deviations of d_k from their mean a frame.
     """
     shares = (a.predicted == a.labels).mean(axis=0) - (b.predicted == b.labels).mean(axis=0)  # (N,)
-    names, subjects = np.unique(a.subjects, return_inverse=True)
+    names, subjects = np.unique(a.clusters, return_inverse=True)
     difference, frames, n = float(shares.mean()), len(shares), len(names)
     by_subject = np.asarray(np.bincount(subjects, shares), dtype=np.float64)
     deviations = np.asarray(np.bincount(subjects, shares - difference), dtype=np.float64)

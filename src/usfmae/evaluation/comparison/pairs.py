@@ -17,6 +17,7 @@ from usfmae.evaluation.comparison.validity import (
     objection_over_folds,
     objection_over_subjects,
 )
+from usfmae.evaluation.estimates import Estimate
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import Summary
 
@@ -123,8 +124,13 @@ class Comparer:
             found += [("auc", delong.delong(one, other, clustered=each)) for each in (True, False)]
         for metric, test in found:
             against = objection_over_subjects(test, size)
-            unknown = not_simulated(metric, len(one.classes), len(one.probabilities))
+            unknown = self._not_simulated(one, metric)
             yield Found(role, metric, replace(test, test=f"{test.test}, {estimate}"), against, unknown)
+
+    def _not_simulated(self, one: Estimate, metric: str) -> str:
+        folds = self.measured.fold_metrics.query("role == 'test'")["fold"].nunique()
+        pooled = folds if one.name == "pooled" else 1
+        return not_simulated(metric, len(one.classes), len(one.probabilities), pooled)
 
     def _draws(self, a: str, b: str, role: str, estimate: str, metric: str) -> np.ndarray:
         """The resampled difference `(B,)`: both models have the same resamples."""
@@ -145,7 +151,7 @@ class Comparer:
                 draws = self._draws(a, b, role, estimate, metric)
                 test = subjects.bootstrap_difference(difference, draws, size.subjects)
                 against = objection_over_subjects(test, size)
-                unknown = not_simulated(metric, len(one.classes), len(one.probabilities))
+                unknown = self._not_simulated(one, metric)
                 named = replace(test, test=f"{subjects.BOOTSTRAP} of each metric, {estimate}")
                 yield Found(role, metric, named, against, unknown)
 

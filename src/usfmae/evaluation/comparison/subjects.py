@@ -61,7 +61,7 @@ def permutation_by_subject(a: Estimate, b: Estimate, metric: str, *, resamples: 
     shares = swap_shares(a, b, metric)
     if shares is None:
         return not_compared(PERMUTATION, f"{metric} is no sum over frames, so a swap has no share in it.")
-    names, rows = np.unique(a.subjects, return_inverse=True)
+    names, rows = np.unique(a.clusters, return_inverse=True)
     by_subject = np.asarray(np.bincount(rows, shares), dtype=np.float64)  # (S,)
     observed = float(by_subject.sum())
     turned = np.flatnonzero(by_subject)  # a share of zero stays zero

@@ -42,7 +42,10 @@ _KNOWN = {subjects.PERMUTATION, mcnemar.CLUSTERED, *_FRAMES_ALONE, *_MANY_OF_CLA
 
 @dataclass(frozen=True)
 class Size:
-    """What a test over frames was made on; `of_class` are the subjects with a frame of the rarest class."""
+    """What a test over frames was made on; `of_class` are the subjects with a frame of the rarest class.
+
+    Subjects of one duplicate group count as one.
+    """
 
     frames: int
     subjects: int
@@ -50,19 +53,24 @@ class Size:
 
     @classmethod
     def of(cls, estimate: Estimate) -> Size:
-        held = [len(np.unique(estimate.subjects[estimate.labels == c])) for c in range(len(estimate.classes))]
-        return cls(len(estimate.labels), len(np.unique(estimate.subjects)), min(held))
+        held = [len(np.unique(estimate.clusters[estimate.labels == c])) for c in range(len(estimate.classes))]
+        return cls(len(estimate.labels), len(np.unique(estimate.clusters)), min(held))
 
 
-def not_simulated(metric: str, n_classes: int, models_a_frame: int = 1) -> str:
+def not_simulated(metric: str, n_classes: int, models_a_frame: int = 1, folds_pooled: int = 1) -> str:
     """Why the simulation says nothing of such data, so that a test is neither valid nor refused; else empty.
 
-    `models_a_frame`: fold models that judge the same frame, more than one on a hold-out.
+    `models_a_frame`: fold models that judge the same frame, more than one on a hold-out. `folds_pooled`: fold
+    models that judge a part of the frames each. A metric that ranks frames then compares probabilities of
+    different models: where one method's fold models differ in scale, its pooled area is smaller than each
+    fold's, and a test of it finds that.
     """
     if n_classes > 2:
         return f"{n_classes} classes; studies of two were simulated."
     if metric not in SIMULATED_METRICS:
         return f"studies of {' and '.join(SIMULATED_METRICS)} were simulated, not of {metric}."
+    if metric == "auc" and folds_pooled > 1:
+        return f"frames of {folds_pooled} fold models are ranked together; studies of one were simulated."
     if models_a_frame > 1:
         return f"{models_a_frame} models judge each frame; studies of one were simulated."
     return ""
