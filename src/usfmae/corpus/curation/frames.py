@@ -87,7 +87,7 @@ def curate(
 
 def _identity(dataset: Dataset, corpus: Corpus, fetched: Path) -> str:
     """Digest of all that a chunk depends on."""
-    settings = [dataset.effective(), corpus.effective() | {"datasets": [], "duplicates": {}}]
+    settings = [dataset.effective(), corpus.effective() | {"datasets": [], "duplicates": {}}, list(COLUMNS)]
     told = json.dumps([settings, usfmae.__version__, fetched.read_text(encoding="utf-8")], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
