@@ -29,7 +29,8 @@ class NewSubjects:
     `frames` is the mean number of frames a subject (1 to 2 x frames - 1, at random). All of a subject's
     frames have one label unless `mixed`; `malignant` is the share of subjects with the second. `own_share` is
     the share of a model's own variance that its subject decides; with `unlike` it is that of model a, and
-    model b has one minus it.
+    model b has one minus it. With several `folds`, each fold's subjects are judged by a model of their own,
+    whose scores are all higher or lower by a normal shift (standard deviation 1); so is its threshold.
     """
 
     title: str
@@ -39,12 +40,15 @@ class NewSubjects:
     malignant: float = 0.4
     own_share: float = 0.7
     unlike: bool = False
+    folds: int = 1
 
     def study(self, rng: np.random.Generator, effect: float = 0.0) -> tuple[Estimate, Estimate]:
         """Two models whose true areas under the curve differ by about `effect`; their mean is about 0.84."""
         counts = rng.integers(1, 2 * self.frames, self.subjects)
         owners = np.repeat(np.arange(self.subjects), counts)
-        labels = (rng.permutation(self.subjects) < round(self.malignant * self.subjects)).astype(int)[owners]
+        place = rng.permutation(self.subjects)  # the first are malignant; folds take turns, so by class
+        labels = (place < round(self.malignant * self.subjects)).astype(int)[owners]
+        fold = (place % self.folds)[owners]
         if self.mixed:
             labels = np.where(rng.random(len(owners)) < 0.3, 1 - labels, labels)
         shared = np.sqrt(0.3) * rng.normal(size=self.subjects)[owners]
@@ -55,7 +59,9 @@ class NewSubjects:
             own = np.sqrt(0.5 * share) * rng.normal(size=self.subjects)[owners]
             own = own + np.sqrt(0.5 * (1 - share)) * rng.normal(size=len(owners))
             skill = np.sqrt(2) * stats.norm.ppf(0.84 + sign * effect)  # the variances add up to 1
-            models.append(estimate(skill * (labels - 0.5) + shared + own, labels, owners))
+            scores = skill * (labels - 0.5) + shared + own
+            shift = rng.normal(size=self.folds)[fold] if self.folds > 1 else np.zeros(len(owners))
+            models.append(estimate(scores + shift, labels, owners, fold, shift))
         return models[0], models[1]
 
 
@@ -104,7 +110,10 @@ class NewTrainingSets:
             probabilities.append(
                 (found * tests).sum(axis=1)
             )  # each frame by the fold that did not train on it
-        a, b = (estimate(special.logit(p.clip(1e-12, 1 - 1e-12)), labels, owners) for p in probabilities)
+        a, b = (
+            estimate(special.logit(p.clip(1e-12, 1 - 1e-12)), labels, owners, fold, np.zeros(len(owners)))
+            for p in probabilities
+        )
         return Study(a, b, tests)
 
 
@@ -135,8 +144,11 @@ def logistic(inputs: Floats, labels: np.ndarray, weights: Floats, ridge: float) 
     return found
 
 
-def estimate(scores: Floats, labels: np.ndarray, owners: np.ndarray) -> Estimate:
-    """An `Estimate` of logits `(N,)` or `(R, N)`; malignant is predicted from logit 0 on."""
+def estimate(
+    scores: Floats, labels: np.ndarray, owners: np.ndarray, folds: np.ndarray, thresholds: Floats
+) -> Estimate:
+    """An `Estimate` of logits `(N,)` or `(R, N)`, judged by the models of `folds (N,)`; malignant is
+    predicted from `thresholds (N,)` on."""
     logits = np.atleast_2d(scores)
     probability = 1 / (1 + np.exp(-logits))
     return Estimate(
@@ -149,5 +161,6 @@ def estimate(scores: Floats, labels: np.ndarray, owners: np.ndarray) -> Estimate
         labels=labels,
         subjects=owners.astype(str),
         probabilities=np.stack([1 - probability, probability], axis=-1),
-        predicted=(logits >= 0).astype(int),
+        predicted=(logits >= thresholds).astype(int),
+        folds=folds if len(np.unique(folds)) > 1 else None,
     )

@@ -50,6 +50,9 @@ SUBJECTS = [
     NewSubjects("100 subjects, 20 malignant", 100, 3, malignant=0.2),
     NewSubjects("100 subjects, 10 malignant", 100, 3, malignant=0.1),
     NewSubjects("20 subjects, 8 malignant", 20, 3),
+    NewSubjects("200 subjects, 5 folds", 200, 3, folds=5),
+    NewSubjects("100 subjects, 5 folds", 100, 3, folds=5),
+    NewSubjects("100 subjects, 10 folds", 100, 3, folds=10),
 ]
 TRAINING = [
     NewTrainingSets("4 folds, 60 subjects", 60, 4),
@@ -79,7 +82,8 @@ def bootstrap(a: Estimate, b: Estimate, metric: str, seed: int) -> Comparison:
         if metric == "accuracy":
             return weights @ (each.predicted == each.labels).mean(axis=0) / weights.sum(axis=1)
         areas = [
-            metrics.ranking_metrics(each.labels == 1, table[:, 1], weights)[0] for table in each.probabilities
+            metrics.ranking_within_folds(each.labels == 1, table[:, 1], weights, each.folds)[0]
+            for table in each.probabilities
         ]
         return np.asarray(np.mean(areas, axis=0))
 
@@ -106,6 +110,10 @@ def of_subjects(
     found += [("accuracy", mcnemar_clustered(a, b)), ("accuracy", mcnemar_exact(a, b))]
     for metric, test in found:
         yield f"{test.test} ({metric})", rejects(test), objection_over_subjects(test, Size.of(a))
+    together = bootstrap(replace(a, folds=None), replace(b, folds=None), "auc", seed)
+    against = "" if a.folds is None else "scores of several models are ranked together."
+    against = against or objection_over_subjects(together, Size.of(a))
+    yield f"{together.test}, folds ranked together (auc)", rejects(together), against
 
 
 def of_training(

@@ -229,7 +229,7 @@ def test_every_result_carries_n_unit_interval_and_method(name: str, item: str, r
 
 def test_a_value_without_an_interval_is_not_given() -> None:
     row = {"model": "a", "role": "test", "estimate": "pooled", "metric": "auc", "value": 0.87654}
-    row |= {"lower": None, "upper": None, "n_frames": 9, "n_subjects": 3, "interval": "none"}
+    row |= {"lower": None, "upper": None, "n_frames": 9, "n_subjects": 3, "n_folds": 4, "interval": "none"}
     (line,) = sentences(pd.DataFrame([row]), "auc", {"a": "A"}, "image level")
     assert "0.8" not in line and "A not given, no interval" in line
 

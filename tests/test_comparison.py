@@ -143,7 +143,7 @@ def predictions_of(
     """Simulated rows of all runs: each model's skill is the shift of the true class's logit."""
     rng = np.random.default_rng(0)
     rows = [
-        (f"{c}-{s}#{i}", f"{c}-{s}", f"{c}-{s}", c)
+        (f"{c}-{s}/{i}.png#0", f"{c}-{s}", f"{c}-{s}", c)
         for c in classes
         for s in range(per_class)
         for i in range(3)
@@ -204,14 +204,26 @@ def test_the_tables_have_the_columns_of_the_contract(classes: list[str]) -> None
     )
 
 
-def test_pooled_values_equal_the_metrics_of_all_test_rows() -> None:
+def test_pooled_values_equal_the_metrics_of_all_test_rows_ranked_within_their_folds() -> None:
     predictions = predictions_of({"usfmae": 1.0}, CLASSES)
     summary = tables_of(predictions)["summary"].set_index(["role", "estimate", "metric"])["value"]
     test = predictions[predictions["role"] == "test"]
     columns = ["probability_benign", "probability_malignant"]
-    assert summary["test", "pooled", "auc"] == pytest.approx(
-        metrics.compute(test["label"], test[columns], CLASSES)["auc"]
-    )
+    of_all = metrics.compute(test["label"], test[columns], CLASSES)
+    assert summary["test", "pooled", "brier"] == pytest.approx(of_all["brier"])
+    right, pairs, precisions = 0.0, 0, 0.0
+    for _, fold in test.groupby("fold"):
+        found = metrics.compute(fold["label"], fold[columns], CLASSES)
+        sick = (fold["label"] == "malignant").sum()
+        right, pairs = (
+            right + found["auc"] * sick * (len(fold) - sick),
+            pairs + sick * (len(fold) - sick),
+        )
+        precisions += found["average_precision"] * sick
+    assert summary["test", "pooled", "auc"] == pytest.approx(right / pairs)
+    sick = (test["label"] == "malignant").sum()
+    assert summary["test", "pooled", "average_precision"] == pytest.approx(precisions / sick)
+    assert abs(right / pairs - of_all["auc"]) > 0.001, "not the same as ranking all frames together"
     holdout = predictions[predictions["role"] == "holdout"]
     averaged = holdout.groupby(["frame_id", "label"])[columns].mean().reset_index()
     expected = metrics.compute(averaged["label"], averaged[columns], CLASSES)["auc"]

@@ -14,7 +14,7 @@ from benchmarks import bootstrap_speed, statistics_simulation
 from benchmarks.simulated_models import NewSubjects, NewTrainingSets, logistic
 from benchmarks.statistics_simulation import Count, simulate, wrongly_valid
 from usfmae.evaluation.comparison import resampled
-from usfmae.evaluation.comparison.delong import area_error
+from usfmae.evaluation.comparison.delong import area_and_error
 from usfmae.evaluation.comparison.resampled import corrected_interval
 from usfmae.evaluation.comparison.validity import LIMIT
 
@@ -59,8 +59,10 @@ def test_frames_of_one_subject_are_no_independent_evidence(monkeypatch: pytest.M
         if "independent" not in name:
             assert count.valid and count.interval()[0] <= 0.05
     monkeypatch.setattr(
-        "usfmae.evaluation.comparison.delong.area_error",
-        lambda placed, positive, clusters: area_error(placed, positive, np.arange(len(clusters))),
+        "usfmae.evaluation.comparison.delong.area_and_error",
+        lambda placed, positive, clusters, together: area_and_error(
+            placed, positive, np.arange(len(clusters)), together
+        ),
     )
     without = simulate(CLUSTERED, 60)
     assert without["DeLong, clustered by subject (auc)"].rate > 2 * LIMIT

@@ -13,7 +13,7 @@ from usfmae.evaluation.comparison.resampled import bayesian_t, corrected_interva
 from usfmae.evaluation.comparison.result import not_compared
 from usfmae.evaluation.comparison.subjects import bootstrap_difference
 from usfmae.evaluation.comparison.validity import not_simulated, objection_over_folds
-from usfmae.evaluation.predictions import NOT_RUN
+from usfmae.evaluation.predictions import NOT_RUN, files_as_subjects
 from usfmae.evaluation.summaries import SUMMARY_COLUMNS
 from usfmae.evaluation.tables import of_subjects
 
@@ -33,8 +33,10 @@ def test_a_subjects_result_is_the_mean_of_its_frames() -> None:
     assert list(subjects.columns) == SUMMARY_COLUMNS
     found = subjects.set_index(["estimate", "metric"]).loc[("pooled", "auc")]
     test = predictions[predictions["role"] == "test"].groupby(["subject", "label"])[COLUMNS].mean()
-    expected = metrics.compute(test.index.get_level_values("label"), test, CLASSES)["auc"]
-    assert found["value"] == pytest.approx(expected)
+    expected = metrics.compute(test.index.get_level_values("label"), test, CLASSES)["brier"]
+    assert subjects.set_index(["estimate", "metric"]).at[("pooled", "brier"), "value"] == pytest.approx(
+        expected
+    )
     assert (found["n_frames"], found["n_subjects"]) == (96, 32)
     assert found["value"] > tables["summary"].set_index(["estimate", "metric"]).at[("pooled", "auc"), "value"]
 
@@ -135,17 +137,57 @@ def test_a_metric_or_a_number_of_classes_that_was_not_simulated_is_called_so() -
     assert not_simulated("f1_macro", 2).endswith("were simulated, not of f1_macro.")
     assert not_simulated("auc", 8).startswith("8 classes") and not_simulated("auc", 2) == ""
     assert not_simulated("auc", 2, models_a_frame=5).startswith("5 models judge each frame")
-    assert not_simulated("accuracy", 2, folds_pooled=5) == ""
 
 
-def test_frames_of_several_fold_models_ranked_together_are_not_called_simulated() -> None:
-    """Where a method's fold models differ in scale, its pooled area is smaller than that of any fold."""
-    many = {"usfmae": 1.0, "resnet18": 0.9}
-    tables = tables_of(predictions_of(many, CLASSES, per_class=60))["comparisons"].set_index("test")
-    pooled = tables.loc["permutation by subject, pooled"]
-    assert pooled["valid"] == "not simulated"
-    assert "frames of 4 fold models are ranked together" in pooled["note"]
-    assert tables.at["McNemar, clustered by subject, pooled", "valid"] == "yes"
+def test_a_method_whose_fold_models_differ_in_scale_is_not_worse_for_it() -> None:
+    """Ranked together, its frames would have a smaller area than in any fold."""
+    predictions = predictions_of({"usfmae": 1.0, "resnet18": 0.9}, CLASSES, per_class=60)
+    shifted = predictions.copy()
+    theirs = shifted["model"] == "resnet18"
+    odds = shifted.loc[theirs, "probability_malignant"] / shifted.loc[theirs, "probability_benign"]
+    odds *= np.exp(3.0 * shifted.loc[theirs, "fold"])
+    shifted.loc[theirs, "probability_malignant"] = odds / (1 + odds)
+    shifted.loc[theirs, "probability_benign"] = 1 / (1 + odds)
+    before, after = (tables_of(each) for each in (predictions, shifted))
+    keys = ["test", "metric"]
+    one, other = (t["comparisons"].query("role == 'test'").set_index(keys) for t in (before, after))
+    for test in ("subject-cluster bootstrap", "permutation by subject", "DeLong, clustered by subject"):
+        row = f"{test}, pooled", "auc"
+        for column in ("difference", "p"):
+            assert one.at[row, column] == pytest.approx(other.at[row, column]), test
+        assert one.at[row, "valid"] == other.at[row, "valid"]
+    assert one.at[("subject-cluster bootstrap, pooled", "auc"), "valid"] == "yes"
+    for table, area in (("roc", "auc"), ("pr", "average_precision")):
+        drawn = [t[table].query("model == 'resnet18' and role == 'test'") for t in (before, after)]
+        for column in (area, "lower", "upper"):
+            np.testing.assert_allclose(drawn[0][column], drawn[1][column])
+    together = shifted[theirs & (shifted["role"] == "test")]
+    naive = metrics.compute(together["label"], together[COLUMNS], CLASSES)["auc"]
+    within = after["summary"].query("model == 'resnet18' and estimate == 'pooled'").set_index("metric")
+    assert naive < within.at["auc", "value"] - 0.05
+
+
+def test_ranks_within_small_folds_are_not_swapped() -> None:
+    """Simulated with 10 subjects a fold, such a permutation rejects too often (docs/statistics.md)."""
+    small = tables_of(predictions_of({"usfmae": 1.0, "resnet18": 0.9}, CLASSES, per_class=60))
+    row = small["comparisons"].query("role == 'test'").set_index("test").loc["permutation by subject, pooled"]
+    assert row["valid"] == "no" and "24 subjects in a fold; it holds with 40 and more" in row["note"]
+
+
+def test_without_patients_no_number_of_subjects_is_told_and_no_test_is_called_valid() -> None:
+    predictions = predictions_of({"usfmae": 1.0, "resnet18": 0.9}, CLASSES, per_class=60)
+    first = predictions["frame_id"].str.endswith("/0.png#0")
+    alone = predictions[first].assign(subject=lambda t: t["frame_id"].str.removesuffix("#0"))
+    assert files_as_subjects(predictions) == 0 and files_as_subjects(alone) == 120
+    tables = tables_of(alone)
+    for name in ("comparisons", "comparisons_subjects"):
+        assert set(tables[name]["valid"]) <= {"not simulated", "no", "not made"}
+    notes = tables["comparisons"].set_index("test").at["corrected resampled t", "note"]
+    assert "Not simulated: patients are not told; 120 files count as subjects." in notes
+    for name in ("summary", "summary_subjects", "calibration"):
+        assert tables[name]["n_subjects"].isna().all()
+    assert tables["summary"]["interval"].str.contains("of the files, patients unknown").any()
+    assert tables_of(predictions)["summary"]["n_subjects"].notna().all()
 
 
 def test_subjects_that_the_audit_tied_are_drawn_and_swapped_as_one() -> None:

@@ -123,8 +123,8 @@ class Answers:
             return f"{metric} was not measured"
         row = found.iloc[0]
         value = Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
-        frames, subjects, folds = (int(row[f"n_{each}"]) for each in ("frames", "subjects", "folds"))
-        return Answer(value, estimate, frames, subjects, folds)
+        subjects = None if pd.isna(row["n_subjects"]) else int(row["n_subjects"])
+        return Answer(value, estimate, int(row["n_frames"]), subjects, int(row["n_folds"]))
 
     def difference(self, task: str, a: str, b: str, metric: str, part: str | None) -> Answer | str:
         """Model `a` less model `b`: on the folds by the corrected resampled t, on the hold-out or an official

@@ -265,7 +265,8 @@ def _maps(claim: Claim, task: str, model: str, answers: Answers) -> Finding:
     row = rows.iloc[0]
     value = Value(float(row["value"]), float(row["lower"]), float(row["upper"]))
     said = verdict.of_maps(str(row["verdict"]), value.value, float(row["baseline"]))
-    return Finding(said, Answer(value, POINTING, int(row["n_frames"]), int(row["n_subjects"]), 1), model)
+    subjects = None if pd.isna(row["n_subjects"]) else int(row["n_subjects"])
+    return Finding(said, Answer(value, POINTING, int(row["n_frames"]), subjects, 1), model)
 
 
 def _untested(reason: str, model: str | None = None, baseline: str | None = None) -> Finding:

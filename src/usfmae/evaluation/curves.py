@@ -56,7 +56,7 @@ def precision_recall_curves(estimate: Estimate, resamples: int, seed: int) -> pd
         lower, upper = percentile_interval(draws)
         is_class = estimate.labels == column
         areas = [
-            metrics.ranking_metrics(is_class, table[:, column], estimate.ones)[1][0]
+            metrics.ranking_within_folds(is_class, table[:, column], estimate.ones, estimate.folds)[1][0]
             for table in estimate.probabilities
         ]
         found = {
@@ -75,10 +75,19 @@ def precision_recall_curves(estimate: Estimate, resamples: int, seed: int) -> pd
 
 
 def _mean_curve(estimate: Estimate, column: int, weights: Floats) -> Floats:
-    """Precision `(B, G)` of one class against the rest on `RECALL_GRID` for weights `(B, N)`."""
+    """Precision `(B, G)` of one class against the rest on `RECALL_GRID` for weights `(B, N)`.
+
+    The mean of the folds' curves, each counted by its frames of the class.
+    """
     is_class = estimate.labels == column
-    curves = [
-        precision_at(is_class, table[:, column], RECALL_GRID, weights) for table in estimate.probabilities
-    ]
-    mean: Floats = np.mean(curves, axis=0)
-    return mean
+    total, hits = np.zeros((len(weights), len(RECALL_GRID))), np.zeros((len(weights), 1))
+    for rows in estimate.ranked_together:
+        drawn = weights[:, rows]
+        positives = (drawn @ is_class[rows].astype(np.float64))[:, None]  # (B, 1)
+        curves = [
+            precision_at(is_class[rows], table[rows, column], RECALL_GRID, drawn)
+            for table in estimate.probabilities
+        ]
+        total, hits = total + positives * np.nan_to_num(np.mean(curves, axis=0)), hits + positives
+    with np.errstate(invalid="ignore"):  # a resample without a frame of the class gives NaN
+        return total / hits

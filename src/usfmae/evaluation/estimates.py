@@ -34,6 +34,7 @@ class Estimate:
     probabilities: Floats  # (R, N, C)
     predicted: NDArray[np.intp]  # (R, N) class numbers
     groups: NDArray[np.str_] | None = None  # (N,) duplicate groups, each of whole subjects; None: not audited
+    folds: NDArray[np.intp] | None = None  # (N,) whose model judged the frame; None: one model judged all
 
     @property
     def clusters(self) -> NDArray[np.str_]:
@@ -44,17 +45,36 @@ class Estimate:
     def metrics(self, weights: Floats) -> dict[str, Floats]:
         """Each metric for frame weights `(B, N)`: `(B,)`."""
         found = [
-            metrics.weighted_metrics(self.labels, table, predicted, weights, self.classes, self.positive)
+            metrics.weighted_metrics(
+                self.labels, table, predicted, weights, self.classes, self.positive, self.folds
+            )
             for table, predicted in zip(self.probabilities, self.predicted, strict=True)
         ]
         return {name: np.mean([each[name] for each in found], axis=0) for name in found[0]}
 
     def curve(self, column: int, weights: Floats) -> Floats:
-        """Sensitivity, `(B, G)`, of one class against the rest on `ROC_GRID (G,)` for weights `(B, N)`."""
+        """Sensitivity, `(B, G)`, of one class against the rest on `ROC_GRID (G,)` for weights `(B, N)`.
+
+        The mean of the folds' curves, each counted by its pairs, so that the area is that of `metrics`.
+        """
         is_class = self.labels == column
-        curves = [metrics.roc(is_class, table[:, column], ROC_GRID, weights) for table in self.probabilities]
-        mean: Floats = np.mean(curves, axis=0)
-        return mean
+        total, pairs = np.zeros((len(weights), len(ROC_GRID))), np.zeros((len(weights), 1))
+        for rows in self.ranked_together:
+            drawn = weights[:, rows]
+            positives = drawn @ is_class[rows].astype(np.float64)
+            counted = (positives * (drawn.sum(axis=1) - positives))[:, None]  # (B, 1)
+            curves = [
+                metrics.roc(is_class[rows], table[rows, column], ROC_GRID, drawn)
+                for table in self.probabilities
+            ]
+            total, pairs = total + counted * np.nan_to_num(np.mean(curves, axis=0)), pairs + counted
+        with np.errstate(invalid="ignore"):  # a resample without one of the two sides gives NaN
+            return total / pairs
+
+    @property
+    def ranked_together(self) -> list[NDArray[np.intp]]:
+        """The numbers of the rows that one model judged, for each model: only their scores have one scale."""
+        return [np.arange(len(self.labels))] if self.folds is None else metrics.fold_rows(self.folds)
 
     @property
     def ones(self) -> Floats:
@@ -144,4 +164,11 @@ def estimates(runs: pd.DataFrame, classes: list[str], positive: str | None) -> I
                 probabilities=np.stack([each[columns].to_numpy(np.float64) for each in sets]),
                 predicted=np.stack([each["predicted"].to_numpy() for each in sets]),
                 groups=sets[0]["group"].to_numpy(str) if "group" in rows else None,
+                folds=_folds(sets[0]) if name == "pooled" else None,
             )
+
+
+def _folds(rows: pd.DataFrame) -> NDArray[np.intp] | None:
+    """Whose model judged each of the rows `(N,)`; None where it is one."""
+    folds = rows["fold"].to_numpy(np.intp)
+    return folds if len(np.unique(folds)) > 1 else None

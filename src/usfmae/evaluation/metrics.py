@@ -102,8 +102,13 @@ def weighted_metrics(
     weights: Floats,
     classes: list[str],
     positive: str | None = None,
+    folds: NDArray[np.intp] | None = None,
 ) -> dict[str, Floats]:
-    """Each metric of `compute`, `(B,)`, for `weights (B, N)`; labels and predictions `(N,)` are numbers."""
+    """Each metric of `compute`, `(B,)`, for `weights (B, N)`; labels and predictions `(N,)` are numbers.
+
+    With `folds (N,)`, auc and average_precision rank each frame only among those of its fold
+    (`ranking_within_folds`).
+    """
     n_classes = len(classes)
     headline = _headline(classes, positive)
     counts = weights @ np.eye(n_classes**2)[labels * n_classes + predicted]  # (B, C * C)
@@ -117,7 +122,7 @@ def weighted_metrics(
             "precision": np.where(called > 0, hits / called, 0.0),
             "f1": 2 * hits / (support + called),
         }
-        ranked = [ranking_metrics(labels == c, probabilities[:, c], weights) for c in headline]
+        ranked = [ranking_within_folds(labels == c, probabilities[:, c], weights, folds) for c in headline]
         auc, average_precision = np.moveaxis(np.array(ranked), 0, -1)  # (B, headline) each
         chance = (support * called).sum(axis=1) / total**2
         accuracy = hits.sum(axis=1) / total
@@ -197,6 +202,35 @@ def ranking_metrics(is_class: NDArray[np.bool_], scores: Floats, weights: Floats
     taken = found + misses
     precision = np.divide(found, taken, out=np.zeros_like(taken), where=taken > 0)
     return auc, np.einsum("bj,bj->b", hits, precision) / positives
+
+
+def ranking_within_folds(
+    is_class: NDArray[np.bool_], scores: Floats, weights: Floats, folds: NDArray[np.intp] | None
+) -> tuple[Floats, Floats]:
+    """`ranking_metrics` where a frame is ranked only among those of its fold: `folds (N,)`, None for one.
+
+    Each fold has a model of its own, and scores of two models have no common scale. The area is the share of
+    all pairs within a fold that are ranked right, so folds count by their pairs (Airola et al. 2011, Comput.
+    Stat. Data Anal. 55:1828); the average precision is the mean over all frames of the class.
+    """
+    if folds is None:
+        return ranking_metrics(is_class, scores, weights)
+    right, precise, pairs, hits = (np.zeros(len(weights)) for _ in range(4))
+    for inside in fold_rows(folds):
+        drawn = weights.take(inside, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):  # no frame of a side: no pairs, so it counts 0
+            area, precision = ranking_metrics(is_class[inside], scores[inside], drawn)
+        positives = drawn @ is_class[inside].astype(np.float64)
+        counted = positives * (drawn.sum(axis=1) - positives)
+        right, pairs = right + np.nan_to_num(area) * counted, pairs + counted
+        precise, hits = precise + np.nan_to_num(precision) * positives, hits + positives
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return right / pairs, precise / hits
+
+
+def fold_rows(folds: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """The numbers of the rows of each fold, from `folds (N,)`."""
+    return [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
 
 
 def roc(is_class: NDArray[np.bool_], scores: Floats, grid: Floats, weights: Floats | None = None) -> Floats:

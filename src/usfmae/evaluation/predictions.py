@@ -15,6 +15,22 @@ NOT_RUN = "not run (weights missing)"
 _RUN = re.compile(r"/(?P<model>[^/]+)/[^/]+/fraction-[^/]+/seed-(?P<seed>\d+)/fold-(?P<fold>\d+)/[^/]+$")
 
 
+def files_as_subjects(predictions: pd.DataFrame) -> int:
+    """How many subjects are but a file: where no patient is told, curation names the subject after the file
+    (`<dataset>/<path>`, and the frame `<dataset>/<path>#<number>`)."""
+    file = predictions["frame_id"].str.rpartition("#")[0]
+    return int(predictions.loc[file == predictions["subject"], "subject"].nunique())
+
+
+def with_unknown_patients(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of results in which files counted as subjects: it gives no number of subjects, and says so."""
+    table = table.assign(n_subjects=pd.array([pd.NA] * len(table), dtype="Int64"))
+    if "interval" in table:
+        said = table["interval"].str.replace("of the subjects", "of the files, patients unknown")
+        table = table.assign(interval=said)
+    return table
+
+
 def read_predictions(paths: list[Path]) -> pd.DataFrame:
     """The rows of all `predictions.parquet` with `model`, `seed` and `fold` from their paths.
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from usfmae.evaluation.comparison.validity import FEWEST_OF_CLASS, Size
 from usfmae.evaluation.estimates import Estimate, estimates, with_decisions
+from usfmae.evaluation.predictions import files_as_subjects, with_unknown_patients
 from usfmae.evaluation.summaries import summarise_frames
 
 NOT_TOLD = "not told"
@@ -40,6 +41,8 @@ def subgroup_table(
             tables.append(_of_group(estimate, named == name, resamples, seed).assign(subgroup=name))
     first = ["model", "role", "estimate", "subgroup", "metric", "value", "lower", "upper"]
     table = pd.concat(tables, ignore_index=True)
+    if files_as_subjects(predictions):
+        table = with_unknown_patients(table)
     return table[[*first, "n_frames", "n_subjects", *(f"frames_{name}" for name in classes), "note"]]
 
 
@@ -51,6 +54,7 @@ def _of_group(estimate: Estimate, inside: np.ndarray, resamples: int, seed: int)
         labels=estimate.labels[inside],
         subjects=estimate.subjects[inside],
         groups=None if estimate.groups is None else estimate.groups[inside],
+        folds=None if estimate.folds is None else estimate.folds[inside],
         probabilities=estimate.probabilities[:, inside],
         predicted=estimate.predicted[:, inside],
     )
@@ -64,6 +68,8 @@ def _of_group(estimate: Estimate, inside: np.ndarray, resamples: int, seed: int)
         note = note or "one subject of a class: nothing says how its subjects differ"
     elif size.of_class < FEWEST_OF_CLASS:
         note = f"{size.of_class} subjects of the rarest class: intervals are too narrow"
+    if not absent and table.set_index("metric")["value"].isna()["auc"]:
+        note += "; no fold has frames of each class, so nothing is ranked"
     return table.assign(
         note=note, **{f"frames_{name}": count for name, count in zip(part.classes, counts, strict=True)}
     )

@@ -175,7 +175,8 @@ def roc_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
         lower, upper = percentile_interval(draws)
         is_class = estimate.labels == column
         areas = [
-            metrics.ranking_metrics(is_class, p[:, column], estimate.ones)[0] for p in estimate.probabilities
+            metrics.ranking_within_folds(is_class, p[:, column], estimate.ones, estimate.folds)[0]
+            for p in estimate.probabilities
         ]
         curve = {
             "model": estimate.model,

@@ -12,7 +12,7 @@ from usfmae.evaluation.comparison.pairs import Comparer, compare
 from usfmae.evaluation.curves import precision_recall_curves
 from usfmae.evaluation.estimates import check_same_rows, with_decisions
 from usfmae.evaluation.metrics import subject_level
-from usfmae.evaluation.predictions import NOT_RUN
+from usfmae.evaluation.predictions import NOT_RUN, files_as_subjects, with_unknown_patients
 from usfmae.evaluation.summaries import confusion, roc_curves, summarise
 
 DECISION_COLUMNS = ["model", "seed", "fold", "threshold", "temperature", "validation_frames"]
@@ -39,7 +39,8 @@ def statistics_tables(
     of the study) that have no rows are named as not run. Of two classes, `positive` is predicted from the
     threshold with the highest Youden index on each run's own validation rows; the temperature is fitted on
     these too. Seeds are averaged before anything is compared over folds. A subject's result is the mean of
-    its frames' probabilities, with a threshold from the validation subjects.
+    its frames' probabilities, with a threshold from the validation subjects. Where patients are not told, a
+    file counts as a subject, `n_subjects` is empty, and no test is called valid.
     Raises `ValueError` where the models' runs do not match or a metric cannot be computed.
     """
     check_same_rows(predictions)
@@ -58,11 +59,12 @@ def statistics_tables(
     n_frames = frames.summary.groupby("role")["n_frames"].first()
     scaled = with_temperature(runs, classes)
     missing = [model for model in models if model not in set(predictions["model"])]
-    compared = partial(Comparer, primary=primary, rope=rope, resamples=resamples, seed=seed)
+    files = files_as_subjects(predictions)
+    compared = partial(Comparer, primary=primary, rope=rope, resamples=resamples, seed=seed, files=files)
     curves = [
         estimate for estimate in frames.estimates if estimate.name != "mean of fold models"
     ]  # one a role
-    return {
+    tables = {
         "fold_metrics": frames.fold_metrics,
         "summary": _with_missing(frames.summary, missing),
         "summary_subjects": subjects.summary.assign(n_frames=subjects.summary["role"].map(n_frames)),
@@ -76,6 +78,10 @@ def statistics_tables(
         "decisions": decisions(scaled),
         **calibration_tables(runs, scaled, classes, positive, resamples=resamples, seed=seed),
     }
+    if files:
+        counted = {name: table for name, table in tables.items() if "n_subjects" in table}
+        tables |= {name: with_unknown_patients(table) for name, table in counted.items()}
+    return tables
 
 
 def decisions(scaled: pd.DataFrame) -> pd.DataFrame:

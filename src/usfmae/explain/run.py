@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from usfmae.corpus.curated import read_rows
 from usfmae.evaluation.estimates import with_decisions
-from usfmae.evaluation.predictions import read_predictions
+from usfmae.evaluation.predictions import files_as_subjects, read_predictions, with_unknown_patients
 from usfmae.explain import faithfulness
 from usfmae.explain.attention import NotApplicable
 from usfmae.explain.localisation import centred_gaussian
@@ -141,6 +141,8 @@ class Explained:
             measures.append(self._by_frame(method, ours))
             drawn.append(_mean_curves(method, curves))
         table = pd.concat(tables).astype({"n_frames": "Int64", "n_subjects": "Int64"})
+        if files_as_subjects(self.chosen):
+            table = with_unknown_patients(table)
         return maps, table, pd.concat(measures), pd.concat(drawn)
 
     def _maps(self, method: str, network: nn.Module) -> np.ndarray:

@@ -13,7 +13,7 @@ from usfmae.corpus.curated import read_corpus, read_rows
 from usfmae.corpus.curation.annotations import corrected_mask
 from usfmae.evaluation.estimates import estimates, probability_columns, with_decisions
 from usfmae.evaluation.metrics import predict
-from usfmae.evaluation.predictions import read_predictions
+from usfmae.evaluation.predictions import files_as_subjects, read_predictions, with_unknown_patients
 from usfmae.evaluation.summaries import summarise_frames
 from usfmae.models.checkpoints import load_weights
 from usfmae.models.classifiers import build_classifier
@@ -105,7 +105,8 @@ def shortcuts(
         (estimate,) = estimates(pd.concat(judged), classes, task.positive)
         table, _ = summarise_frames(estimate, resamples, seed)
         tables.append(table.assign(shown=shown, note=""))
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+    found = pd.concat(tables, ignore_index=True)[COLUMNS]
+    return with_unknown_patients(found) if files_as_subjects(decided) else found
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

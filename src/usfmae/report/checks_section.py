@@ -20,9 +20,10 @@ def subjects_parts(name: str, summary: pd.DataFrame, products: Products, exhibit
         n_frames, n_subjects = rows[["n_frames", "n_subjects"]].iloc[0]
         if estimate in ("pooled", "mean of fold models") and n_frames > n_subjects:
             shown = metrics_table(rows, role, estimate, products.titles, only=MAIN_METRICS)
+            named = estimate_name(role, estimate, rows["n_folds"].max())
             caption = (
                 f"By subject: the mean of a subject's frames, cut at a threshold of the validation subjects. "
-                f"{estimate_name(role, estimate)}: {count(n_subjects, 'subject')} with "
+                f"{named}: {count(n_subjects, 'subject')} with "
                 f"{count(n_frames, 'frame')}, 95 % intervals."
             )
             parts.append(exhibits.table(f"{name}_subjects_{role}", shown, caption, {"Metric"}))

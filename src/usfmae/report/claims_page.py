@@ -10,7 +10,7 @@ import pandas as pd
 from usfmae.evaluation.verdict import VERDICTS
 from usfmae.report.exhibits import Exhibits, Table
 from usfmae.report.products import Products
-from usfmae.report.words import count, metric_name, with_interval
+from usfmae.report.words import count, metric_name, sample, with_interval
 
 ARMS = ("published", "corrected")
 #: The arms differ in the encoder, and in the split where the claim names another; in nothing else.
@@ -102,9 +102,9 @@ def _ours(table: pd.DataFrame, arm: str, products: Products) -> dict[str, Any]:
         value, lower, upper = (line[f"{each}_{arm}"] for each in ("value", "lower", "upper"))
         name = f"{metric_name(line['metric'])} " if pd.notna(line["metric"]) else ""
         values.append(name + with_interval(value, lower, upper, digits=3, sign=signed))
-    n = count(first[f"n_frames_{arm}"], "frame")
-    if pd.notna(first[f"n_subjects_{arm}"]):
-        n += f" of {count(first[f'n_subjects_{arm}'], 'subject')}, {count(first[f'n_folds_{arm}'], 'fold')}"
+    n = sample(first[f"n_frames_{arm}"], first[f"n_subjects_{arm}"])
+    if pd.notna(first[f"n_folds_{arm}"]):
+        n += f", {count(first[f'n_folds_{arm}'], 'fold')}"
     who, against = first[f"model_{arm}"], first[f"baseline_{arm}"]
     who = products.titles.get(who, who)
     if pd.notna(against):

@@ -10,7 +10,7 @@ from usfmae.report import figures_explain
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
 from usfmae.report.panels import read_maps
 from usfmae.report.products import Products
-from usfmae.report.words import NOT_RUN, method_name, number, with_interval
+from usfmae.report.words import NOT_RUN, method_name, number, subjects, with_interval
 
 Parts = list[Table | Picture]
 _GAUSSIAN = "centred_gaussian"
@@ -118,7 +118,7 @@ def faithfulness_table(faithfulness: pd.DataFrame) -> pd.DataFrame:
                 "Centred blob": number(row["baseline"]),
                 "Verdict": row["verdict"],
                 "Frames": f"{row['n_frames']:,.0f}",
-                "Subjects": f"{row['n_subjects']:,.0f}",
+                "Subjects": subjects(row["n_subjects"]),
                 "How to read it": row["note"],
             }
             for _, row in measured.iterrows()

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from usfmae.report.words import count, metric_name, p_value, smallest_p, with_interval
+from usfmae.report.words import count, metric_name, p_value, sample, smallest_p, with_interval
 from usfmae.settings import Settings
 
 
@@ -23,7 +23,7 @@ def best_model(summary: pd.DataFrame, metric: str, titles: dict[str, str]) -> st
         return "No result yet."
     row = chosen.loc[chosen["value"].idxmax()]
     value = with_interval(row["value"], row["lower"], row["upper"])
-    n = f"{count(row['n_frames'], 'frame')} of {count(row['n_subjects'], 'subject')}"
+    n = sample(row["n_frames"], row["n_subjects"])
     where = f"the independent hold-out ({n}, mean of {count(row['n_folds'], 'fold model')})"
     if chosen is not holdout:
         where = f"the official test part ({n})"

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from usfmae.report.words import (
-    ESTIMATES,
     NOT_RUN,
     class_name,
     count,
@@ -17,6 +16,7 @@ from usfmae.report.words import (
     number,
     p_value,
     role_name,
+    shown_estimates,
     smallest_p,
     with_interval,
 )
@@ -29,12 +29,14 @@ def primary_table(summary: pd.DataFrame, metric: str, titles: dict[str, str]) ->
     """A row a model, a column an estimate of the primary metric with its 95 % interval."""
     rows = []
     found = summary[summary["metric"] == metric].set_index(["model", "role", "estimate"])
-    used = [key for key in ESTIMATES if key in set(found.index.droplevel("model"))]
+    used = shown_estimates(summary)
+    folds = summary["n_folds"].max()
     for model, title in titles.items():
         row = {"Model": title}
         for role, estimate in used:
             key = (model, role, estimate)
-            row[estimate_name(role, estimate)] = _interval(found.loc[key]) if key in found.index else NOT_RUN
+            name = estimate_name(role, estimate, folds)
+            row[name] = _interval(found.loc[key]) if key in found.index else NOT_RUN
         rows.append(row)
     return pd.DataFrame(rows)
 

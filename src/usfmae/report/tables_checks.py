@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from usfmae.report.words import NOT_RUN, metric_name, number, role_name, with_interval
+from usfmae.report.words import NOT_RUN, metric_name, number, role_name, subjects, with_interval
 
 
 def calibration_table(calibration: pd.DataFrame, titles: dict[str, str]) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def subgroup_table(
         first, by_model = found.iloc[0], found.set_index("model")
         row = {"Group": group, "On": role_name(role)}
         row |= {f"Frames, {name}": f"{first[f'frames_{name}']:,.0f}" for name in classes}
-        row["Subjects"] = f"{first['n_subjects']:,.0f}"
+        row["Subjects"] = subjects(first["n_subjects"])
         for model, title in titles.items():
             row[title] = _interval(by_model.loc[model]) if model in by_model.index else NOT_RUN
         rows.append(row | {"Note": first["note"]})

@@ -21,12 +21,12 @@ from usfmae.report.explain_section import explanations
 from usfmae.report.products import Products
 from usfmae.report.seen import seen_sentences
 from usfmae.report.words import (
-    ESTIMATES,
     NOT_RUN,
-    count,
     estimate_name,
     metric_name,
     of_which_predictions,
+    sample,
+    shown_estimates,
 )
 
 Parts = list[Table | Picture]
@@ -104,7 +104,8 @@ def _summary(name: str, summary: pd.DataFrame, products: Products, exhibits: Exh
     """The primary metric of all estimates, and the main metrics of the estimate that counts most."""
     metric, titles = products.settings.tasks[name].metric, products.titles
     sizes = _sizes(summary)
-    ways = [f"{estimate_name(*key)}: {n}, {interval}" for key, (n, interval) in sizes.items()]
+    folds = summary["n_folds"].max()
+    ways = [f"{estimate_name(*key, folds)}: {n}, {interval}" for key, (n, interval) in sizes.items()]
     caption = f"{metric_name(metric)} with 95 % intervals. {'; '.join(ways)}."
     primary = exhibits.table(
         f"{name}_summary", tables.primary_table(summary, metric, titles), caption, {"Model"}
@@ -113,7 +114,7 @@ def _summary(name: str, summary: pd.DataFrame, products: Products, exhibits: Exh
     if main not in sizes:
         main = ("test", "pooled")
     shown = tables.metrics_table(summary, *main, titles, only=tables.MAIN_METRICS)
-    caption = f"{estimate_name(*main)}: {sizes[main][0]}, 95 % intervals."
+    caption = f"{estimate_name(*main, folds)}: {sizes[main][0]}, 95 % intervals."
     return [primary, exhibits.table(f"{name}_metrics", shown, caption, {"Metric"})]
 
 
@@ -122,7 +123,8 @@ def _all_metrics(name: str, summary: pd.DataFrame, products: Products, exhibits:
     for (role, estimate), (n, _) in _sizes(summary).items():
         shown = tables.metrics_table(summary, role, estimate, products.titles)
         file = f"{name}_metrics_{role}_{estimate.replace(' ', '_')}"
-        caption = f"All metrics. {estimate_name(role, estimate)}: {n}, 95 % intervals."
+        named = estimate_name(role, estimate, summary["n_folds"].max())
+        caption = f"All metrics. {named}: {n}, 95 % intervals."
         parts.append(exhibits.table(file, shown, caption, {"Metric"}))
     return parts
 
@@ -132,10 +134,10 @@ def _sizes(summary: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
     first = summary.drop_duplicates(["role", "estimate"]).set_index(["role", "estimate"])
     return {
         key: (
-            f"{count(row['n_frames'], 'frame')} of {count(row['n_subjects'], 'subject')}",
+            sample(row["n_frames"], row["n_subjects"]),
             str(row["interval"]).removeprefix("95 %, "),
         )
-        for key, row in ((key, first.loc[key]) for key in ESTIMATES if key in first.index)
+        for key, row in ((key, first.loc[key]) for key in shown_estimates(summary))
     }
 
 

@@ -24,6 +24,7 @@ _METRICS = {
     "brier": "Brier score",
     "expected_calibration_error": "Expected calibration error",
 }
+_OFFICIAL_PART = "Official test part"
 _ESTIMATES = {
     ("test", "mean of folds"): "Cross-validation, mean of the folds",
     ("test", "pooled"): "Cross-validation, folds pooled",
@@ -55,8 +56,19 @@ def class_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def estimate_name(role: str, estimate: str) -> str:
+def estimate_name(role: str, estimate: str, n_folds: float) -> str:
+    """Of one fold, an official test part, there is nothing to pool."""
+    if role == "test" and n_folds == 1:
+        return _OFFICIAL_PART
     return _ESTIMATES.get((role, estimate), f"{role}, {estimate}")
+
+
+def shown_estimates(summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (role, estimate) of a `summary.csv` in the order of tables; of one fold its mean is left out, which
+    is the fold's value without an interval."""
+    found = summary.dropna(subset=["role"]).groupby(["role", "estimate"])["n_folds"].max()
+    keys = [key for key in ESTIMATES if key in found.index]
+    return [key for key in keys if key != ("test", "mean of folds") or found[key] > 1]
 
 
 def of_which_predictions(table: pd.DataFrame) -> str:
@@ -75,7 +87,7 @@ def method_name(method: str) -> str:
 
 
 def role_name(role: str) -> str:
-    return {"test": "cross-validation", "holdout": "hold-out"}.get(role, role)
+    return {"holdout": "hold-out"}.get(role, role)
 
 
 def number(value: float, digits: int = 2, sign: bool = False) -> str:
@@ -110,6 +122,19 @@ def smallest_p(p: float) -> str:
 def count(n: float, noun: str) -> str:
     """`1 frame`, `1,204 frames`."""
     return f"{n:,.0f} {noun}" if n == 1 else f"{n:,.0f} {noun}s"
+
+
+def subjects(n: float) -> str:
+    """The number of subjects in a cell of a table."""
+    return "unknown" if pd.isna(n) else f"{n:,.0f}"
+
+
+def sample(n_frames: float, n_subjects: float) -> str:
+    """`96 frames of 32 subjects`; without a number of subjects `96 frames, patients unknown`."""
+    frames = count(n_frames, "frame")
+    if pd.isna(n_subjects):
+        return f"{frames}, patients unknown"
+    return f"{frames} of {count(n_subjects, 'subject')}"
 
 
 def duration(seconds: float) -> str:

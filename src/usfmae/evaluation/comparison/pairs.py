@@ -17,7 +17,6 @@ from usfmae.evaluation.comparison.validity import (
     objection_over_folds,
     objection_over_subjects,
 )
-from usfmae.evaluation.estimates import Estimate
 from usfmae.evaluation.predictions import NOT_RUN
 from usfmae.evaluation.summaries import Summary
 
@@ -56,7 +55,8 @@ class Comparer:
     """Compares two models of one task by every test.
 
     `primary` is the metric of the tests that can take any; `rope` half the width of the region of practical
-    equivalence, in its unit; `resamples` and `seed` are those of the random swaps of models.
+    equivalence, in its unit; `resamples` and `seed` are those of the random swaps of models. `files` counts
+    the subjects that are but a file, because no patient is told.
     """
 
     measured: Summary
@@ -64,6 +64,7 @@ class Comparer:
     rope: float
     resamples: int
     seed: int
+    files: int = 0
 
     def pair(self, a: str, b: str) -> Iterator[Found]:
         yield from self._over_folds(a, b)
@@ -89,7 +90,8 @@ class Comparer:
         tests = [signed_rank.wilcoxon(one, other), resampled.corrected_t(one, other, **sizes)]
         tests.append(resampled.bayesian_t(one, other, **sizes, rope=self.rope))
         tests.append(self._over_seeds(primary[a], primary[b]))
-        unknown = not_simulated(self.primary, len(self.measured.estimates[0].classes))
+        n_classes = len(self.measured.estimates[0].classes)
+        unknown = not_simulated(self.primary, n_classes, files=self.files)
         for test in tests:
             yield Found("test", self.primary, test, objection_over_folds(test, len(folds)), unknown)
         metrics = [name for name in signed_rank.PAPER_METRICS if name in table.index.unique("metric")]
@@ -124,13 +126,8 @@ class Comparer:
             found += [("auc", delong.delong(one, other, clustered=each)) for each in (True, False)]
         for metric, test in found:
             against = objection_over_subjects(test, size)
-            unknown = self._not_simulated(one, metric)
+            unknown = not_simulated(metric, len(one.classes), len(one.probabilities), self.files)
             yield Found(role, metric, replace(test, test=f"{test.test}, {estimate}"), against, unknown)
-
-    def _not_simulated(self, one: Estimate, metric: str) -> str:
-        folds = self.measured.fold_metrics.query("role == 'test'")["fold"].nunique()
-        pooled = folds if one.name == "pooled" else 1
-        return not_simulated(metric, len(one.classes), len(one.probabilities), pooled)
 
     def _draws(self, a: str, b: str, role: str, estimate: str, metric: str) -> np.ndarray:
         """The resampled difference `(B,)`: both models have the same resamples."""
@@ -151,7 +148,7 @@ class Comparer:
                 draws = self._draws(a, b, role, estimate, metric)
                 test = subjects.bootstrap_difference(difference, draws, size.subjects)
                 against = objection_over_subjects(test, size)
-                unknown = self._not_simulated(one, metric)
+                unknown = not_simulated(metric, len(one.classes), len(one.probabilities), self.files)
                 named = replace(test, test=f"{subjects.BOOTSTRAP} of each metric, {estimate}")
                 yield Found(role, metric, named, against, unknown)
 

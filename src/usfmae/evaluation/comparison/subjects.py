@@ -127,18 +127,21 @@ def swap_shares(a: Estimate, b: Estimate, metric: str) -> Floats | None:
 def _area_shares(a: Estimate, b: Estimate, is_class: NDArray[np.bool_], column: int) -> Floats:
     """Shares `(N,)` in the difference of the areas under the curve of one class against the rest.
 
-    A frame's share is how much better a than b ranks it among the other side's frames of both models.
+    A frame's share is how much better a than b ranks it among the other side's frames of both models, of
+    those that the same fold's model judged.
     """
-    shares = np.zeros(len(is_class))
-    n_class, n_rest = int(is_class.sum()), int((~is_class).sum())
-    for of_a, of_b in zip(a.probabilities[:, :, column], b.probabilities[:, :, column], strict=True):
-        first, second = stats.rankdata(of_a), stats.rankdata(of_b)
-        both = np.concatenate([first, second])
-        for side, sign in ((is_class, 1.0), (~is_class, -1.0)):
-            others = np.sort(both[np.tile(~side, 2)])
-            place = _placed(first[side], others) - _placed(second[side], others)
-            shares[side] += sign * place / 2 / (n_class * n_rest)
-    return np.asarray(shares / len(a.probabilities))
+    shares, pairs = np.zeros(len(is_class)), 0
+    for rows in a.ranked_together:
+        of_class = is_class[rows]
+        pairs += int(of_class.sum()) * int((~of_class).sum())
+        for of_a, of_b in zip(a.probabilities, b.probabilities, strict=True):
+            first, second = stats.rankdata(of_a[rows, column]), stats.rankdata(of_b[rows, column])
+            both = np.concatenate([first, second])
+            for side, sign in ((of_class, 1.0), (~of_class, -1.0)):
+                others = np.sort(both[np.tile(~side, 2)])
+                place = _placed(first[side], others) - _placed(second[side], others)
+                shares[rows[side]] += sign * place / 2
+    return np.asarray(shares / pairs / len(a.probabilities))
 
 
 def _placed(values: Floats, among: Floats) -> Floats:

@@ -21,6 +21,8 @@ LIMIT = 0.065
 FEWEST_SUBJECTS = 20
 #: With 20 a permutation of ranks within the models rejects too often.
 FEWEST_SWAPPED = 60
+#: The same of each fold, where the frames of a fold are ranked among themselves.
+FEWEST_SWAPPED_A_FOLD = 40
 #: With fewer subjects of the rarest class, intervals of the area under the curve are too narrow.
 FEWEST_OF_CLASS = 40
 #: With two folds no test over folds was simulated.
@@ -42,7 +44,8 @@ _KNOWN = {subjects.PERMUTATION, mcnemar.CLUSTERED, *_FRAMES_ALONE, *_MANY_OF_CLA
 
 @dataclass(frozen=True)
 class Size:
-    """What a test over frames was made on; `of_class` are the subjects with a frame of the rarest class.
+    """What a test over frames was made on; `of_class` are the subjects with a frame of the rarest class,
+    `of_fold` those of the smallest fold, None where one model judged all.
 
     Subjects of one duplicate group count as one.
     """
@@ -50,27 +53,30 @@ class Size:
     frames: int
     subjects: int
     of_class: int
+    of_fold: int | None = None
 
     @classmethod
     def of(cls, estimate: Estimate) -> Size:
-        held = [len(np.unique(estimate.clusters[estimate.labels == c])) for c in range(len(estimate.classes))]
-        return cls(len(estimate.labels), len(np.unique(estimate.clusters)), min(held))
+        subjects = estimate.clusters
+        held = [len(np.unique(subjects[estimate.labels == c])) for c in range(len(estimate.classes))]
+        of_fold = None
+        if estimate.folds is not None:
+            of_fold = min(len(np.unique(subjects[rows])) for rows in estimate.ranked_together)
+        return cls(len(estimate.labels), len(np.unique(subjects)), min(held), of_fold)
 
 
-def not_simulated(metric: str, n_classes: int, models_a_frame: int = 1, folds_pooled: int = 1) -> str:
+def not_simulated(metric: str, n_classes: int, models_a_frame: int = 1, files: int = 0) -> str:
     """Why the simulation says nothing of such data, so that a test is neither valid nor refused; else empty.
 
-    `models_a_frame`: fold models that judge the same frame, more than one on a hold-out. `folds_pooled`: fold
-    models that judge a part of the frames each. A metric that ranks frames then compares probabilities of
-    different models: where one method's fold models differ in scale, its pooled area is smaller than each
-    fold's, and a test of it finds that.
+    `models_a_frame`: fold models that judge the same frame, more than one on a hold-out. `files`: subjects
+    that are but a file, because no patient is told: one patient may then stand on both sides.
     """
+    if files:
+        return f"patients are not told; {files} files count as subjects."
     if n_classes > 2:
         return f"{n_classes} classes; studies of two were simulated."
     if metric not in SIMULATED_METRICS:
         return f"studies of {' and '.join(SIMULATED_METRICS)} were simulated, not of {metric}."
-    if metric == "auc" and folds_pooled > 1:
-        return f"frames of {folds_pooled} fold models are ranked together; studies of one were simulated."
     if models_a_frame > 1:
         return f"{models_a_frame} models judge each frame; studies of one were simulated."
     return ""
@@ -104,6 +110,8 @@ def objection_over_subjects(test: Comparison, size: Size) -> str:
     fewest = FEWEST_SWAPPED if test.test == subjects.PERMUTATION else FEWEST_SUBJECTS
     if size.subjects < fewest:
         return f"{size.subjects} subjects; it holds with {fewest} and more."
+    if test.test == subjects.PERMUTATION and (size.of_fold or fewest) < FEWEST_SWAPPED_A_FOLD:
+        return f"{size.of_fold} subjects in a fold; it holds with {FEWEST_SWAPPED_A_FOLD} and more."
     if test.test in _MANY_OF_CLASS and size.of_class < FEWEST_OF_CLASS:
         return f"{size.of_class} subjects with the rarest class; it holds with {FEWEST_OF_CLASS} and more."
     return ""

@@ -17,7 +17,7 @@ from usfmae.report.checklists.evidence import (
     there,
 )
 from usfmae.report.products import Products
-from usfmae.report.words import count, estimate_name, metric_name, with_interval
+from usfmae.report.words import count, estimate_name, metric_name, sample, with_interval
 from usfmae.settings.claims import METRICS
 
 FEW_FOLDS, FEW_SUBJECTS = 5, 100
@@ -83,15 +83,17 @@ def sentences(summary: pd.DataFrame, metric: str, titles: dict[str, str], unit: 
     ]
     lines = []
     keys = ["role", "estimate", "n_frames", "n_subjects", "interval"]
-    for (role, estimate, n_frames, n_subjects, interval), part in rows.groupby(keys, sort=False):
-        n = f"n = {count(n_frames, 'frame')} of {count(n_subjects, 'subject')} ({unit})"
+    for (role, estimate, n_frames, n_subjects, interval), part in rows.groupby(
+        keys, sort=False, dropna=False
+    ):
+        n = f"n = {sample(n_frames, n_subjects)} ({unit})"
         given = part[part["lower"].notna()]
         values = [
             f"{titles[row['model']]} {with_interval(row['value'], row['lower'], row['upper'])}"
             for _, row in given.iterrows()
         ]
         values += [f"{titles[model]} not given, no interval" for model in part["model"][part["lower"].isna()]]
-        what = f"{metric_name(metric)}, {estimate_name(role, estimate)}"
+        what = f"{metric_name(metric)}, {estimate_name(role, estimate, part['n_folds'].max())}"
         lines.append(f"{what}, {n}, interval {interval}: {', '.join(values)}")
     return lines
 
@@ -109,7 +111,7 @@ def precision(products: Products) -> Evidence | None:
         if len(rows):
             widths = rows["upper"] - rows["lower"]
             first = rows.iloc[0]
-            n = f"{count(first['n_frames'], 'frame')} of {count(first['n_subjects'], 'subject')}"
+            n = sample(first["n_frames"], first["n_subjects"])
             said.append(f"{task}: {n}, intervals {widths.min():.2f} to {widths.max():.2f} wide")
     return found(of_tasks(products, "statistics", "summary.csv"), "; ".join(said)) if said else None
 
