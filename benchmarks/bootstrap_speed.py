@@ -21,9 +21,11 @@ from benchmarks.measure import machine, table
 from usfmae.evaluation.estimates import Estimate
 from usfmae.evaluation.intervals import cluster_bootstrap
 
+FOLDS = 5
+
 
 def models(n_models: int, frames: int, subjects: int, n_classes: int) -> list[Estimate]:
-    """Simulated predictions of models of one skill on the same frames."""
+    """Simulated predictions of models of one skill on the same frames, in folds of subjects."""
     rng = np.random.default_rng(0)
     owners = np.sort(rng.integers(subjects, size=frames))
     labels = rng.integers(n_classes, size=frames)
@@ -44,6 +46,7 @@ def models(n_models: int, frames: int, subjects: int, n_classes: int) -> list[Es
                 subjects=owners.astype(str),
                 probabilities=probabilities,
                 predicted=probabilities.argmax(axis=-1),
+                folds=owners % FOLDS,
             )
         )
     return found
@@ -64,7 +67,22 @@ def one_by_one(estimate: Estimate, resamples: int) -> np.ndarray:
     y, table, predicted = estimate.labels, estimate.probabilities[0], estimate.predicted[0]
     binary = len(estimate.classes) == 2
     one_hot = np.eye(len(estimate.classes))[y]
-    truth, scores = (y, table[:, 1]) if binary else (one_hot, table)
+    truth, scores = (one_hot[:, 1:], table[:, 1:]) if binary else (one_hot, table)
+    rows_of = estimate.ranked_together
+
+    def ranked(metric: Callable[..., float], weight: np.ndarray, pairs: bool) -> float:
+        """The mean over classes of the folds' values, each counted by its pairs, or frames of the class."""
+        values = []
+        for column, of_class in enumerate(truth.T):
+            total, count = 0.0, 0.0
+            for rows in rows_of:
+                drawn, inside = weight[rows], of_class[rows]
+                counted = drawn @ inside * (drawn @ (1 - inside) if pairs else 1)
+                if counted and drawn @ (1 - inside):
+                    total += counted * metric(inside, scores[rows, column], sample_weight=drawn)
+                    count += counted
+            values.append(total / count)
+        return float(np.mean(values))
 
     def values(weights: np.ndarray) -> np.ndarray:
         rows = []
@@ -77,8 +95,8 @@ def one_by_one(estimate: Estimate, resamples: int) -> np.ndarray:
                         theirs.balanced_accuracy_score(y, predicted, sample_weight=weight),
                         theirs.f1_score(y, predicted, average="macro", sample_weight=weight),
                         theirs.cohen_kappa_score(y, predicted, sample_weight=weight),
-                        theirs.roc_auc_score(truth, scores, average="macro", sample_weight=weight),
-                        theirs.average_precision_score(truth, scores, sample_weight=weight),
+                        ranked(theirs.roc_auc_score, weight, True),
+                        ranked(theirs.average_precision_score, weight, False),
                     ]
                 )
         return np.array(rows)
@@ -129,8 +147,9 @@ def main() -> None:
         "faster than scikit-learn, 6 metrics",
     ]
     print(
-        f"{arguments.models} models, {arguments.frames} frames of {arguments.subjects} subjects, simulated, "
-        f"processor seconds. {machine('numpy', 'scikit-learn')}\n\n{table(columns, rows)}"
+        f"{arguments.models} models, {arguments.frames} frames of {arguments.subjects} subjects in "
+        f"{FOLDS} folds, simulated, processor seconds. {machine('numpy', 'scikit-learn')}\n\n"
+        f"{table(columns, rows)}"
     )
 
 
