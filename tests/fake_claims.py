@@ -136,7 +136,14 @@ def write_task(
         write_table(folder / "fold_metrics.csv", pd.DataFrame(fold_metrics))
     roles = ["train"] * 30 + ["validation"] * 10 + ["test"] * 10
     split = [
-        pd.DataFrame({"frame_id": [f"{task}/{i}" for i in range(50)], "fold": fold, "role": roles})
+        pd.DataFrame(
+            {
+                "frame_id": [f"{task}/{i}.png#0" for i in range(50)],
+                "subject": [f"{task}/s{i}" for i in range(50)],
+                "fold": fold,
+                "role": roles,
+            }
+        )
         for fold in range(4)
     ]
     write_table(results / "finetune" / task / "folds.parquet", pd.concat(split))

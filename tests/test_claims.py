@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from usfmae.evaluation.claims import COLUMNS, ledger
 from usfmae.evaluation.comparison.resampled import corrected_t
 from usfmae.evaluation.metrics import compute
 from usfmae.evaluation.verdict import AGREES, DIFFERS, NOT_TESTED, NOT_TOLD_APART, VERDICTS
-from usfmae.record import write_table
+from usfmae.record import write_json, write_table
 from usfmae.settings import SettingsError, load
 from usfmae.settings.claims import metrics_of
 from usfmae.settings.load import FILES
@@ -321,6 +322,11 @@ def test_a_count_is_set_against_the_frames_of_the_task_and_of_the_collection(res
     task = count | {"counted": "frames of the task"}
     assert settled(results, task | {"published": 96})["verdict"] == AGREES
     assert settled(results, task | {"published": 97})["verdict"] == DIFFERS
+    split = results / "finetune/neck/folds.json"
+    write_json(split, json.loads(split.read_text()) | {"unread": 1, "left_out": 3})
+    found = settled(results, task | {"published": 100})
+    assert found["verdict"] == AGREES, "a damaged file of our copy is one of the release"
+    assert "1 labelled frames are missing, unreadable or blank" in found["audit"]
     whole = count | {"counted": "frames of OpenUS-46", "task": None, "seen": None, "published": 460}
     assert settled(results, whole)["verdict"] == AGREES
     number = whole | {"counted": "datasets of OpenUS-46", "unit": "datasets", "published": 46}
@@ -332,7 +338,7 @@ def test_a_count_is_set_against_the_frames_of_the_task_and_of_the_collection(res
 
 
 def test_what_the_audit_found_stands_beside_the_claim(results: Path) -> None:
-    copies = pd.DataFrame({"frame": ["neck/1", "neck/1", "neck/2", "kidney/1"]})
+    copies = pd.DataFrame({"frame": [f"{name}.png#0" for name in ("neck/1", "neck/1", "neck/2", "kidney/1")]})
     write_table(results / "corpus/demo/seen_in_open.parquet", copies)
     pairs = {"dataset_a": ["neck", "kidney"], "dataset_b": ["scans", "neck"]}
     found = pd.DataFrame(pairs | {"frames_of_a": [5, 7], "frames_of_b": [6, 8]})

@@ -59,6 +59,7 @@ def test_folds_and_their_summary_are_written(corpus: Path, tmp_path: Path) -> No
     assert summary["classes"] == ["normal", "cystic"]  # in the task's order, not the alphabet's
     assert summary["counts"]["cystic"] == {"frames": 24, "subjects": 12}
     assert (summary["unlabelled"], summary["leaks"]) == (0, 0)
+    assert summary["unread"] == 1  # broken.png
     for fold in (0, 1):
         roles = folds[folds["fold"] == fold]["role"].value_counts().to_dict()
         assert summary["roles"][str(fold)] == roles

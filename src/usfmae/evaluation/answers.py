@@ -13,7 +13,7 @@ from usfmae.evaluation.comparison.resampled import TEST as CORRECTED_T
 from usfmae.evaluation.comparison.resampled import corrected_t
 from usfmae.evaluation.comparison.subjects import BOOTSTRAP
 from usfmae.evaluation.comparison.validity import not_simulated, objection_over_folds
-from usfmae.evaluation.predictions import NOT_RUN
+from usfmae.evaluation.predictions import NOT_RUN, files_as_subjects
 from usfmae.evaluation.verdict import Value
 from usfmae.record import read_table
 from usfmae.settings import Settings
@@ -194,16 +194,19 @@ class Answers:
         found = corrected_t(folds[a], folds[b], n_train=sizes["train"], n_test=sizes["test"])
         if against := objection_over_folds(found, len(folds)):
             return f"the {CORRECTED_T} is not valid here: {against.rstrip('.')}"
-        unknown = not_simulated(metric, len(self.settings.tasks[task].classes))
+        n_classes, files = len(self.settings.tasks[task].classes), files_as_subjects(split)
+        unknown = not_simulated(metric, n_classes, files=files)
         value = Value(found.difference, found.lower, found.upper, found.p)
         return value, NOT_SIMULATED if unknown else ""
 
     def frames(self, task: str) -> int | None:
-        """Labelled frames of a task that could be read, those that its split leaves out among them."""
+        """Frames that a task's releases label, those among them that could not be read or that its split
+        leaves out: a published count is of the release, and does not differ for a file that is damaged."""
         facts = self._split(task)
         if not facts:
             return None
-        return sum(each["frames"] for each in facts["counts"].values()) + int(facts.get("left_out", 0))
+        used = sum(each["frames"] for each in facts["counts"].values())
+        return used + int(facts.get("left_out", 0)) + int(facts.get("unread", 0))
 
     def openus46(self, corpus: str) -> tuple[int, int]:
         """How many datasets of OpenUS-46 a corpus had at hand, and their frames, used or not."""
@@ -223,6 +226,8 @@ class Answers:
         found = [f"the split cuts {facts.get('leaks', 0):,} groups of a subject or of duplicates"]
         if facts.get("left_out"):
             found.append(f"{facts['left_out']:,} frames of such groups are left out")
+        if facts.get("unread"):
+            found.append(f"{facts['unread']:,} labelled frames are missing, unreadable or blank")
         split = self.table("finetune", task, "folds.parquet")
         frames = set() if split is None else set(split["frame_id"])
         for other in self.settings.pretraining_corpora(task):

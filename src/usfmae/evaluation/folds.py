@@ -20,6 +20,7 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
     or the split cannot be made.
     """
     frames, unlabelled = labelled_frames(task, corpus)
+    unread = count_unread(task, corpus)
     absent = [label for label in task.classes if label not in set(frames["label"])]
     if absent:
         raise SplitError(f"task {name}: no frame of class {', '.join(absent)} in {', '.join(task.datasets)}")
@@ -42,7 +43,7 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
         )
     write_table(out / "folds.parquet", folds)
     used = folds.drop_duplicates("frame_id")
-    print(_summary(name, task.split.folds, used, unlabelled, leaks, left_out), flush=True)
+    print(_summary(name, task.split.folds, used, unlabelled, unread, leaks, left_out), flush=True)
     counts = used.groupby("label").agg(frames=("frame_id", "size"), subjects=("subject", "nunique"))
     write_json(
         out / "folds.json",
@@ -50,6 +51,7 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
             "classes": list(task.classes),
             "counts": counts.to_dict(orient="index"),
             "unlabelled": unlabelled,
+            "unread": unread,
             "leaks": leaks,
             "left_out": left_out,
             "roles": folds.groupby(["fold", "role"]).size().unstack(fill_value=0).to_dict(orient="index"),
@@ -57,17 +59,28 @@ def split_task(name: str, task: Task, *, corpus: Path, out: Path) -> None:
     )
 
 
-def _summary(name: str, folds: int, used: pd.DataFrame, unlabelled: int, leaks: int, left_out: int) -> str:
+def _summary(
+    name: str, folds: int, used: pd.DataFrame, unlabelled: int, unread: int, leaks: int, left_out: int
+) -> str:
     """One line for the log."""
     frames, subjects = len(used), used["subject"].nunique()
     line = f"task {name}: {frames} frames of {subjects} subjects, folds: {folds}"
     for count, what in (
         (unlabelled, "frames without a usable label"),
+        (unread, "labelled frames that curation did not keep (missing, unreadable, blank)"),
         (leaks, "groups cut by the official split"),
         (left_out, "frames left out, because the official split cuts their group"),
     ):
         line += f"; {count} {what}" if count else ""
     return line
+
+
+def count_unread(task: Task, corpus: Path) -> int:
+    """Frames that the releases label with one of the task's classes, and that curation did not keep."""
+    labels = [label for of_class in task.classes.values() for label in of_class]
+    columns = ["label", "drop_reason"]
+    tables = [pd.read_parquet(corpus / name / "frames.parquet", columns=columns) for name in task.datasets]
+    return sum(int((t["drop_reason"].notna() & t["label"].isin(labels)).sum()) for t in tables)
 
 
 def labelled_frames(task: Task, corpus: Path) -> tuple[pd.DataFrame, int]:
