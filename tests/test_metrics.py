@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
+from usfmae.evaluation.intervals import cluster_bootstrap
 from usfmae.evaluation.metrics import (
     compute,
     predict,
@@ -175,44 +175,6 @@ def test_the_mean_of_a_subjects_frames_stands_for_the_subject() -> None:
     found = subject_level(predictions)
     assert found["subject"].tolist() == ["s", "t"]
     assert found["probability_a"].tolist() == pytest.approx([0.4, 0.1])
-
-
-def test_bootstrap_weights_are_whole_subjects_and_the_same_for_each_model() -> None:
-    subjects = np.array(["s", "s", "t", "u", "u", "u"])
-    first, second = (cluster_bootstrap(lambda w: w, subjects, resamples=300, seed=4) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert (first[:, 0] == first[:, 1]).all() and (first[:, 3] == first[:, 5]).all()
-    assert (first[:, 0] + first[:, 2] + first[:, 3] == 3).all(), "as many subjects as there are"
-    assert first.mean(axis=0) == pytest.approx(np.ones(6), abs=0.15)
-
-
-def test_percentile_intervals_leave_out_resamples_that_lack_a_class() -> None:
-    draws = np.column_stack([np.linspace(0, 1, 1001), np.linspace(1, 2, 1001)])
-    lower, upper = percentile_interval(np.vstack([draws, np.full((50, 2), np.nan)]))
-    np.testing.assert_allclose([lower, upper], [[0.025, 1.025], [0.975, 1.975]])
-    assert np.isnan(percentile_interval(np.full((5, 1), np.nan))[0]).all()
-    one_class = weighted_metrics(
-        np.array([0, 1]), np.eye(2), np.array([0, 1]), np.array([[2.0, 0.0]]), ["a", "b"]
-    )
-    assert all(np.isnan(value[0]) for value in one_class.values())
-
-
-def test_bootstrap_intervals_cover_the_true_accuracy() -> None:
-    """Simulated: 40 subjects with 5 frames each, right or wrong together; the true accuracy is 0.7."""
-    rng = np.random.default_rng(0)
-    subjects = np.repeat(np.arange(40), 5)
-    covered, naive = 0, 0
-    for trial in range(300):
-        right = rng.random(200) < np.repeat(rng.beta(1.4, 0.6, 40), 5)
-        for clusters in (subjects, np.arange(200)):
-            draws = cluster_bootstrap(lambda w: w @ right[:, None] / 200, clusters, resamples=300, seed=trial)  # noqa: B023
-            (lower,), (upper,) = percentile_interval(draws)
-            if clusters is subjects:
-                covered += lower <= 0.7 <= upper
-            else:
-                naive += lower <= 0.7 <= upper
-    assert 0.90 <= covered / 300 <= 0.98
-    assert naive / 300 < 0.85, "resampling frames instead of subjects would be too sure"
 
 
 def test_ten_thousand_bootstraps_of_a_binary_task_take_under_ten_seconds() -> None:

@@ -12,6 +12,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 _CHUNK = 100_000  # weights held at once: few enough for the processor's cache
+_ALIKE = 1e-12  # variance of draws that agree but for rounding
 
 
 def cluster_bootstrap(
@@ -57,3 +58,28 @@ def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Fl
         return np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
     lower, upper = np.percentile(usable, [50 * (1 - level), 50 * (1 + level)], axis=0)
     return lower, upper
+
+
+def proportion_interval(
+    value: float, draws: Floats, frames: int, subjects: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Wilson's interval of a share of `frames` of `subjects`, with as many independent frames as would vary
+    like its bootstrap `draws (B,)`; as many as subjects where all draws agree. NaN with fewer than two.
+
+    Near 0 and 1 percentiles are too short: with 33 subjects and a share of 0.95 they hold the truth in 80 %
+    of the studies, this interval in 98 % (benchmarks/interval_coverage.py). The effective number is Korn and
+    Graubard's (1998, Surv. Methodol. 24:193), Wilson's interval with it and with Student's t Dean and
+    Pagano's (2015, J. Surv. Stat. Methodol. 3:484).
+    """
+    usable = draws[np.isfinite(draws)]
+    if subjects < 2 or len(usable) < 2:
+        return np.nan, np.nan
+    variance = float(usable.var(ddof=1)) * subjects / (subjects - 1)
+    effective = float(subjects)
+    if variance > _ALIKE:
+        effective = min(frames, max(1.0, value * (1 - value) / variance))
+    reach = float(stats.t.ppf((1 + level) / 2, subjects - 1))
+    scale = 1 + reach**2 / effective
+    centre = (value + reach**2 / 2 / effective) / scale
+    half = reach / scale * np.sqrt(value * (1 - value) / effective + (reach / 2 / effective) ** 2)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))

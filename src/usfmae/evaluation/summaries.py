@@ -13,7 +13,7 @@ from usfmae.evaluation import metrics
 from usfmae.evaluation.comparison.resampled import corrected_interval
 from usfmae.evaluation.comparison.result import NO_SPREAD
 from usfmae.evaluation.estimates import ROC_GRID, Estimate, estimates, probability_columns
-from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval
+from usfmae.evaluation.intervals import cluster_bootstrap, percentile_interval, proportion_interval
 
 Floats = NDArray[np.float64]
 Draws = dict[tuple[str, str, str], dict[str, Floats]]  # model, role, estimate → metric → resamples (B,)
@@ -133,8 +133,8 @@ def summarise_folds(fold_metrics: pd.DataFrame, n_train: float, n_test: float) -
 def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.DataFrame, dict[str, Floats]]:
     """The estimate's metrics with cluster-bootstrap intervals, and the draws `(B,)` of each.
 
-    Where all resamples agree there is no interval: of 30 right answers of 30 every resample is right, which
-    does not make 1 certain.
+    Shares of frames have `proportion_interval`, all others percentiles. Where all resamples of these agree
+    there is no interval: that every resample of a few frames is alike does not make the value certain.
     """
     draws = cluster_bootstrap(
         lambda weights: np.column_stack(list(estimate.metrics(weights).values())),
@@ -147,6 +147,21 @@ def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.
     table = pd.DataFrame({"metric": values.index, "value": values.to_numpy(), "lower": lower, "upper": upper})
     alike = table["upper"] - table["lower"] < NO_SPREAD
     table.loc[alike, ["lower", "upper"]] = np.nan
+    how = np.where(
+        alike,
+        "none: the resamples have no spread",
+        f"95 %, percentiles of {resamples} resamples of the subjects",
+    )
+    shares = _shares(estimate)
+    for row, name in enumerate(table["metric"]):
+        if name in shares:
+            of = shares[name]
+            sizes = int(of.sum()), len(np.unique(estimate.clusters[of]))
+            bounds = proportion_interval(table.at[row, "value"], draws[:, row], *sizes)
+            table.loc[row, ["lower", "upper"]] = bounds
+            how[row] = f"95 %, Wilson's by the spread of {resamples} resamples of the subjects"
+            if np.isnan(bounds[0]):
+                how[row] = "none: fewer than two subjects"
     table = table.assign(
         model=estimate.model,
         role=estimate.role,
@@ -154,13 +169,21 @@ def summarise_frames(estimate: Estimate, resamples: int, seed: int) -> tuple[pd.
         sd=np.nan,
         n_frames=len(estimate.labels),
         n_subjects=len(np.unique(estimate.subjects)),
-        interval=np.where(
-            alike,
-            "none: the resamples have no spread",
-            f"95 %, percentiles of {resamples} resamples of the subjects",
-        ),
+        interval=how,
     )
     return table, dict(zip(values.index, draws.T, strict=True))
+
+
+def _shares(estimate: Estimate) -> dict[str, NDArray[np.bool_]]:
+    """The metrics that are the share of right answers among some frames, and which `(N,)` these are."""
+    labels, classes = estimate.labels, estimate.classes
+    found = {"accuracy": np.ones(len(labels), dtype=bool)}
+    if len(classes) == 2:
+        positive = labels == metrics.positive_column(classes, estimate.positive)
+        return found | {"sensitivity": positive, "recall": positive, "specificity": ~positive}
+    for column, name in enumerate(classes):
+        found |= {f"sensitivity_{name}": labels == column, f"specificity_{name}": labels != column}
+    return found
 
 
 def roc_curves(estimate: Estimate, resamples: int, seed: int) -> pd.DataFrame:
