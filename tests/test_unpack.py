@@ -6,7 +6,6 @@ import binascii
 import hashlib
 import io
 import shutil
-import stat
 import struct
 import subprocess
 import tarfile
@@ -18,7 +17,7 @@ from miniatures.archives import split_zip
 
 from usfmae.corpus.download import programs
 from usfmae.corpus.download.unavailable import Damaged, Unavailable
-from usfmae.corpus.download.unpack import Budget, Unpacked, archives_among, budget_of, unpack
+from usfmae.corpus.download.unpack import Budget, Unpacked, archives_among, unpack
 
 SEVEN_ZIP = next(filter(None, map(shutil.which, programs.SEVEN_ZIP)), None)
 seven_zip = pytest.mark.skipif(SEVEN_ZIP is None, reason="7-Zip is not installed")
@@ -180,17 +179,6 @@ def test_what_desktops_leave_behind_is_left_out(tmp_path: Path) -> None:
     assert inside(into) == {"a/1.png": b"1"}
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.png", "a/../../evil.png", "/etc/evil.png", "C:\\evil.png", "..\\evil.png"]
-)
-def test_a_path_that_leads_out_refuses_the_archive(tmp_path: Path, name: str) -> None:
-    into = release(tmp_path)
-    with pytest.raises(Unavailable, match="leads out of the release"):
-        unpack(zipped(tmp_path / "a.zip", {"good.png": b"x", name: b"evil"}), into)
-    assert inside(into) == {}
-    assert not list(tmp_path.rglob("evil.png"))
-
-
 def tar_of(path: Path, *members: tarfile.TarInfo) -> Path:
     with tarfile.open(path, "w") as archive:
         for member in members:
@@ -204,72 +192,18 @@ def member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
-@pytest.mark.parametrize(
-    ("kind", "target", "words"),
-    [
-        (tarfile.SYMTYPE, "../../etc/passwd", "its link 'a/x' leads out"),
-        (tarfile.SYMTYPE, "/etc/passwd", "its link 'a/x' leads out"),
-        (tarfile.LNKTYPE, "a/1.png", "its link 'a/x' leads out"),
-        (tarfile.CHRTYPE, "", "is a device"),
-        (tarfile.FIFOTYPE, "", "is a device"),
-    ],
-)
-def test_links_out_and_devices_refuse_the_archive(
-    tmp_path: Path, kind: bytes, target: str, words: str
-) -> None:
-    with pytest.raises(Unavailable, match=words):
-        unpack(tar_of(tmp_path / "a.tar", member("a/x", kind, target)), release(tmp_path))
-
-
-def test_a_link_within_the_release_is_left_out(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", {"a/1.png": b"1"})
-    with zipfile.ZipFile(archive, "a") as opened:
-        link = zipfile.ZipInfo("a/latest.png")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        opened.writestr(link, "1.png")
-        out = zipfile.ZipInfo("a/out.png")
-        out.external_attr = link.external_attr
+def test_a_hard_link_is_a_second_name_of_a_file_and_counts_as_one(tmp_path: Path) -> None:
+    """As tar writes a file that stands twice in a folder of one disk."""
+    first, again = tarfile.TarInfo("a/1.png"), member("a/again.png", tarfile.LNKTYPE, "a/1.png")
+    first.size = 3_000
+    third = member("a/third.png", tarfile.LNKTYPE, "./a/again.png")
+    archive = tar_of(tmp_path / "a.tar", first, again, third)
     into = release(tmp_path)
     unpack(archive, into)
-    assert inside(into) == {"a/1.png": b"1"}
-    with zipfile.ZipFile(archive, "a") as opened:
-        opened.writestr(out, "../../outside")
-    (tmp_path / "b").mkdir()
-    with pytest.raises(Unavailable, match="leads out"):
-        unpack(archive, release(tmp_path / "b"))
-
-
-def test_a_bomb_is_refused_by_its_listing(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "bomb.zip", {"a/1.png": bytes(3_000_000)})
-    into = release(tmp_path, budget_of([archive], None).limit)
-    assert into.budget.limit == 200 * archive.stat().st_size
-    with pytest.raises(Unavailable, match=r"bomb\.zip unpacks to more than .* decompression bomb"):
-        unpack(archive, into)
-    assert inside(into) == {}
-    assert budget_of([archive], 2_000_000).limit == 3_000_000
-
-
-def test_a_bomb_inside_an_archive_counts_with_it(tmp_path: Path) -> None:
-    inner = zipped(tmp_path / "inner.zip", {"1.png": bytes(900_000)}).read_bytes()
-    files = {f"{n}/inner.zip": inner for n in range(5)}
+    assert inside(into) == dict.fromkeys(("a/1.png", "a/again.png", "a/third.png"), bytes(3_000))
+    assert into.budget.written == 9_000
     with pytest.raises(Unavailable, match="decompression bomb"):
-        unpack(zipped(tmp_path / "a.zip", files), release(tmp_path, 2_000_000))
-
-
-def test_a_listing_that_lies_is_found_out_while_writing(tmp_path: Path) -> None:
-    from usfmae.corpus.download.programs import Member
-    from usfmae.corpus.download.unpack import _write
-
-    liar = Member("a/1.png", 10, None, False, lambda: io.BytesIO(bytes(5_000_000)))
-    into = release(tmp_path, 2_000_000)
-    with pytest.raises(Unavailable, match="decompression bomb"):
-        _write(tmp_path / "liar.zip", [liar], into, "")
-
-
-@seven_zip
-def test_a_bomb_for_a_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="decompression bomb"):
-        unpack(by_seven_zip(tmp_path / "a.7z"), release(tmp_path, 100))
+        unpack(archive, Unpacked(into.root, Budget(8_000)))
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.7z", "a.rar"])

@@ -15,19 +15,12 @@ from filelock import FileLock, Timeout
 
 from usfmae.corpus.download.catalogues import FileToFetch
 from usfmae.corpus.download.hosts import REMOTE
+from usfmae.corpus.download.members import is_litter, readable
 from usfmae.corpus.download.pins import Contents, Expected, Pins, Sums, read_downloads
 from usfmae.corpus.download.space import need_room
 from usfmae.corpus.download.transfer import transfer
 from usfmae.corpus.download.unavailable import Damaged, Unavailable
-from usfmae.corpus.download.unpack import (
-    Unpacked,
-    archives_among,
-    budget_of,
-    is_archive,
-    is_litter,
-    readable,
-    unpack,
-)
+from usfmae.corpus.download.unpack import Unpacked, archives_among, budget_of, is_archive, unpack
 from usfmae.corpus.download.web import Web, without_secrets
 from usfmae.progress import progress
 from usfmae.record import sha256, write_json

@@ -8,33 +8,16 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+from usfmae.corpus.download.members import MOST_FILES, Member, too_many
 from usfmae.corpus.download.unavailable import Damaged, Unavailable, too_large
 
 SEVEN_ZIP = ("7zz", "7z", "7za")
 #: Seconds between two looks at how much a program has written.
 LOOK = 1.0
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file in an archive."""
-
-    name: str
-    bytes: int
-    link: str | None
-    """Where it points, for a link."""
-    special: bool
-    """A device, a pipe, a socket."""
-    open: Callable[[], Any] = BytesIO
-    file: Path | None = None
-    """Where it lies, for a member that a program has unpacked."""
 
 
 @contextmanager
@@ -79,7 +62,7 @@ def _gathered(archive: Path, temporary: Path) -> Path:
 
 
 def _listed(program: str, archive: Path) -> int:
-    """Bytes that the archive says it unpacks to; also refuses members that lead out of it."""
+    """Bytes that the archive says it unpacks to; refuses members that lead out of it, and too many."""
     with tempfile.TemporaryDirectory() as temporary:
         source = _gathered(archive, Path(temporary))
         if program == "unar":
@@ -94,6 +77,8 @@ def _listed(program: str, archive: Path) -> int:
     for name in names:
         if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
             raise Unavailable(f"{archive.name} was refused: its member {name!r} leads out of the release")
+    if len(names) > MOST_FILES:
+        raise too_many(archive)
     return sum(sizes)
 
 

@@ -5,8 +5,8 @@ into a folder named after the archive; likewise where the files of an earlier ar
 An archive inside an archive is unpacked where it lies, in place of it.
 
 An archive is refused as a whole when a path in it is absolute or leads out of the release (also by `..` or a
-link), when it holds a device, or when it unpacks to more than its limit. Links within it and the litter of
-desktops (`__MACOSX`, `.DS_Store`, `Thumbs.db`) are left out.
+link), when it holds a device, or when it unpacks to more bytes or files than its limit. Symbolic links within
+it and the litter of desktops (`__MACOSX`, `.DS_Store`, `Thumbs.db`) are left out.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ import lzma
 import posixpath
 import re
 import shutil
-import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from usfmae.corpus.download import programs
-from usfmae.corpus.download.programs import Member
+from usfmae.corpus.download.members import Member, named, tar_members, zip_members
 from usfmae.corpus.download.unavailable import NO_ROOM, Damaged, Unavailable, no_room, too_large
 from usfmae.progress import progress
 from usfmae.record import sha256
@@ -50,7 +48,6 @@ BROKEN = (
 )
 #: What the system says of a name that is too long, or of a file where a folder should be, and the reverse.
 NO_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-LITTER = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 MAGIC = {
     b"PK": "zip",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -172,27 +169,27 @@ def _unpack(archive: Path, into: Unpacked, where: str) -> list[str]:
     if kind == "zip":
         with zipfile.ZipFile(archive) as opened:
             if all(info.compress_type in PYTHON_HAS for info in opened.infolist()):
-                return _write(archive, _zip_members(opened), into, where)
+                return _write(archive, zip_members(opened), into, where)
     if kind == "tar":
         with tarfile.open(archive) as opened_tar:
-            return _write(archive, list(_tar_members(opened_tar)), into, where)
+            return _write(archive, tar_members(opened_tar), into, where)
     with programs.unpacked(archive, into.root, into.budget.limit - into.budget.written) as members:
         return _write(archive, members, into, where)
 
 
-def _write(archive: Path, members: list[Member], into: Unpacked, where: str) -> list[str]:
-    named = [(path, member) for member in members if (path := safe(member, archive))]
-    listed = sum(member.bytes for _, member in named)
+def _write(archive: Path, members: Iterable[Member], into: Unpacked, where: str) -> list[str]:
+    found = named(members, archive, len(into.sha256))
+    listed = sum(member.bytes for _, member in found)
     into.budget.check(listed, archive)
     free = shutil.disk_usage(into.root).free
     if listed > free:
         raise Unavailable(
             f"{archive.name} unpacks to {listed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free at {into.root}"
         )
-    folder = posixpath.join(where, _folder(archive, [path for path, _ in named], into, where))
+    folder = posixpath.join(where, _folder(archive, [path for path, _ in found], into, where))
     paths = []
-    shown = progress(named, description=f"unpacking {archive.name}", unit="file")
-    for path, member in shown if len(named) > 1 else named:
+    shown = progress(found, description=f"unpacking {archive.name}", unit="file")
+    for path, member in shown if len(found) > 1 else found:
         full = posixpath.join(folder, path)
         target = into.root / full
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -229,63 +226,6 @@ def _folder(archive: Path, paths: list[str], into: Unpacked, where: str) -> str:
     while any(known.startswith(posixpath.join(where, folder, "")) for known in into.sha256):
         folder, number = f"{own}-{number}", number + 1
     return folder
-
-
-def safe(member: Member, archive: Path) -> str | None:
-    """The member's path with `/` between folders and without odd bytes; None for what is left out.
-
-    Raises Unavailable for what no release holds: paths and links that lead out of it, devices.
-    """
-    name = readable(member.name).replace("\\", "/")
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts or "\0" in name:
-        raise Unavailable(f"{archive.name} was refused: its member {name!r} leads out of the release")
-    if member.link is not None:
-        end = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.link))
-        if end.startswith(("/", "..")):
-            raise Unavailable(f"{archive.name} was refused: its link {name!r} leads out of the release")
-        return None
-    if member.special:
-        raise Unavailable(f"{archive.name} was refused: its member {name!r} is a device")
-    if not parts or is_litter(parts):
-        return None
-    return "/".join(parts)
-
-
-def is_litter(parts: tuple[str, ...]) -> bool:
-    """Whether a path is what desktops and version control leave behind: no part of a release."""
-    return any(part.lower() in LITTER or part.startswith(".") for part in parts)
-
-
-def readable(name: str) -> str:
-    """A name as UTF-8 can write it; bytes that are none are read as Latin-1."""
-    raw = name.encode("utf-8", errors="surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _zip_members(opened: zipfile.ZipFile) -> list[Member]:
-    members = []
-    for info in opened.infolist():
-        mode = info.external_attr >> 16
-        if info.flag_bits & 1:
-            raise Damaged(f"{opened.filename} is encrypted")
-        if not info.is_dir():
-            link = opened.read(info).decode("utf-8", "surrogateescape") if stat.S_ISLNK(mode) else None
-            kind = stat.S_IFMT(mode) if mode else 0
-            special = kind not in (0, stat.S_IFREG, stat.S_IFLNK)
-            members.append(Member(info.filename, info.file_size, link, special, partial(opened.open, info)))
-    return members
-
-
-def _tar_members(opened: tarfile.TarFile) -> Iterator[Member]:
-    for info in opened:
-        if not info.isdir():
-            link = info.linkname if info.issym() else f"/{info.linkname}" if info.islnk() else None
-            special = not (info.isreg() or info.issym() or info.islnk())
-            yield Member(info.name, info.size, link, special, partial(opened.extractfile, info))
 
 
 def _magic(path: Path) -> str | None:
