@@ -19,7 +19,7 @@ from usfmae.corpus.download.members import is_litter, readable
 from usfmae.corpus.download.pins import Contents, Expected, Pins, Sums, read_downloads
 from usfmae.corpus.download.space import need_room
 from usfmae.corpus.download.transfer import transfer
-from usfmae.corpus.download.unavailable import Damaged, Unavailable
+from usfmae.corpus.download.unavailable import NO_ROOM, Damaged, Unavailable, no_room
 from usfmae.corpus.download.unpack import Unpacked, archives_among, budget_of, is_archive, unpack
 from usfmae.corpus.download.web import Web, without_secrets
 from usfmae.progress import progress
@@ -48,6 +48,10 @@ def fetch_release(
         try:
             work.collect()
             digests = work.release()
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise no_room(folder) from None
+            raise
         finally:
             work.write_downloads()
         if not download.keep_archives:

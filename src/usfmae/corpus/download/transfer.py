@@ -19,6 +19,8 @@ BLOCK = 1 << 16
 MEGABYTE = 1_000_000
 #: Transfers below this size show no progress of their own.
 WORTH_A_BAR = 10 * MEGABYTE
+#: Bytes that a full disk gets back of the part, at most half of it: room for the files that say so.
+GIVEN_BACK = 16 * MEGABYTE
 
 
 def transfer(file: FileToFetch, target: Path, web: Web, expected: list[Expected]) -> Sums:
@@ -87,6 +89,8 @@ class _Part:
                 os.fsync(file.fileno())
         except OSError as error:
             if error.errno in NO_ROOM:
+                size = self.path.stat().st_size
+                os.truncate(self.path, size - min(size // 2, GIVEN_BACK))
                 raise no_room(self.path.parent) from None
             raise
 
