@@ -10,7 +10,7 @@ import pandas as pd
 from conftest import Curated
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from usfmae.corpus.audit.duplicates import find_pairs
 from usfmae.corpus.audit.groups import groups
@@ -103,6 +103,23 @@ def test_a_picture_under_two_labels_is_reported(tmp_path: Path) -> None:
         for row in found.itertuples()
     }
     assert seen == {("a", "b"): (True, False), ("a", "c"): (False, True), ("b", "c"): (False, True)}
+
+
+def test_a_dataset_that_could_not_be_had_leaves_every_other_its_own_frames(
+    kidneys: Curated, tmp_path: Path
+) -> None:
+    """Its array is empty, and stands before those that the rows belong to."""
+    planted = kidneys.planted["near_duplicate"][0]
+    copy = ImageOps.expand(Image.open(kidneys.release / "images" / planted), 6)
+    mine = curated_folder(tmp_path / "r", {"copy.png": copy})
+    nothing = tmp_path / "nothing/absent"
+    (tmp_path / "fetched.json").write_text(json.dumps({"status": "unavailable", "root": None}))
+    curate("absent", kidneys.dataset, kidneys.corpus, tmp_path / "fetched.json", nothing)
+    columns = ["frame_a", "frame_b", "kind", "correlation"]
+    expected = found_in([kidneys.folder, *mine])[columns]
+    assert "mine/copy.png#0" in set(expected.loc[expected["kind"] == "near", "frame_b"])
+    for folders in ([nothing, kidneys.folder, *mine], [kidneys.folder, nothing, *mine]):
+        pd.testing.assert_frame_equal(found_in(folders)[columns], expected)
 
 
 def test_a_picture_in_two_datasets_is_found(kidneys: Curated, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ class Crops:
 
     def __init__(self, table: pd.DataFrame, frames: list[np.ndarray], *, letterboxed: bool) -> None:
         order = {name: index for index, name in enumerate(dict.fromkeys(table["dataset"]))}
-        self.frames = frames
+        # A dataset that could not be had has an array without a frame, and no row in the table.
+        self.frames = [array for array in frames if len(array)]
         self.datasets, self.rows = table["dataset"].map(order).to_numpy(), table["row"].to_numpy()
         self.side = min(SIDE, *(array.shape[1] for array in frames))
         boxes = table["crop"].str.split(",", expand=True).astype(int).to_numpy() if len(table) else None
