@@ -60,6 +60,7 @@ localrules:
     fetch_dataset,
     fetch_weights,
     verify,
+    retry,
     pin,
 
 

@@ -183,7 +183,8 @@ def test_weights_not_fetched_yet_or_deleted_are_missing_with_the_command(
         fetch_weights("tiny", checkpoint(), record.parent, Download(mirrors=server.mirrors))
     (record.parent / "release/tiny_full.pth").unlink()
     with pytest.raises(
-        MissingWeights, match=r"tiny_full\.pth is gone: delete .*fetched\.json and run it again"
+        MissingWeights,
+        match=r"tiny_full\.pth is gone: delete .*fetched\.json and start the same",
     ):
         classifier(record)
 

@@ -46,7 +46,7 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing_half_written(
     assert predictions(folder, SCRATCH) == predictions(unbroken.folder, SCRATCH)
 
 
-def test_a_download_that_fills_the_disk_is_unavailable_and_goes_on_where_there_is_room(
+def test_a_download_that_fills_the_disk_is_unavailable_and_goes_on_once_there_is_room(
     tmp_path: Path,
 ) -> None:
     address, scan = "https://data.example.org/scan.bin", os.urandom(40_000_000)

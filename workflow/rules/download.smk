@@ -41,6 +41,20 @@ rule verify:
         "../scripts/verify_downloads.py"
 
 
+rule retry:
+    log:
+        "logs/download/retry.log",
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=600,
+    message:
+        "Trying again what could not be fetched"
+    script:
+        "../scripts/retry_downloads.py"
+
+
 rule pin:
     log:
         "logs/download/pin.log",

@@ -29,12 +29,12 @@ def fetch_weights(
     As `usfmae.corpus.download.fetch.fetch`: checksums are compared or pinned, and weights that cannot be had
     have `status: unavailable` and a `reason` in one line, with where to put the file by hand.
     """
-    return fetch(name, _as_release(checkpoint), folder, download, lock)
+    return fetch(name, as_release(checkpoint), folder, download, lock)
 
 
 def weights_listing(checkpoint: Checkpoint, folder: Path) -> str:
     """Changes when a person's file appears, vanishes or changes; empty where there is none."""
-    return listing_digest(_as_release(checkpoint), folder)
+    return listing_digest(as_release(checkpoint), folder)
 
 
 def weights_of(path: Path) -> Path:
@@ -70,10 +70,10 @@ def _missing(fetched: Path) -> str | None:
         return str(content["reason"])
     files = [fetched.parent / content["root"] / entry["path"] for entry in content["files"]]
     gone = next((file for file in files if not file.is_file()), None)
-    return f"{gone} is gone: delete {fetched} and run it again" if gone else None
+    return f"{gone} is gone: delete {fetched} and start the same command again" if gone else None
 
 
-def _as_release(checkpoint: Checkpoint) -> Dataset:
+def as_release(checkpoint: Checkpoint) -> Dataset:
     """A checkpoint is a release of one file, or of a folder."""
     return Dataset(
         title=checkpoint.title,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,37 @@ def fetch(
     `lock` is the tracked table of checksums (see `pins`). A dataset that cannot be had has
     `status: unavailable` and a `reason` in one line, with what a person can do; this never raises for it.
     """
+    fetched = _fetched(name, dataset, folder, download, lock)
+    write_json(folder / "fetched.json", fetched)
+    return fetched
+
+
+def retry(
+    releases: Mapping[str, Dataset], resources: Path, download: Download = DOWNLOAD, lock: Path | None = None
+) -> dict[str, str | None]:
+    """Tries again what could not be had before: name → why it still cannot, or None where it is here now.
+
+    What still cannot be had keeps its `fetched.json`: nothing that was made without it becomes stale.
+    A release that lies on this machine is left out: that it changed is seen by itself (`listing_digest`).
+    """
+    tried: dict[str, str | None] = {}
+    for name, dataset in releases.items():
+        file = resources / name / "fetched.json"
+        if _is_used_in_place(dataset.access) or not file.is_file():
+            continue
+        if json.loads(file.read_text(encoding="utf-8"))["status"] == "available":
+            continue
+        fetched = _fetched(name, dataset, resources / name, download, lock)
+        tried[name] = fetched["reason"]
+        if fetched["status"] == "available":
+            write_json(file, fetched)
+    return tried
+
+
+def _fetched(
+    name: str, dataset: Dataset, folder: Path, download: Download, lock: Path | None
+) -> dict[str, Any]:
+    """What there is of a release now: the contents of `fetched.json`."""
     fetched: dict[str, Any] = {
         "dataset": name,
         "licence": dataset.licence.model_dump(),
@@ -65,7 +97,6 @@ def fetch(
         # A release inside the workflow's own folder is named relative to it, so that the folder can move.
         fetched["root"] = root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root)
         fetched["files"] = _listed(name, root, digests)
-    write_json(folder / "fetched.json", fetched)
     return fetched
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from usfmae.corpus.download.members import MOST_FILES, Member, too_many
-from usfmae.corpus.download.unavailable import Damaged, Unavailable, too_large
+from usfmae.corpus.download.unavailable import RETRY, Damaged, Unavailable, too_large
 
 SEVEN_ZIP = ("7zz", "7z", "7za")
 #: Seconds between two looks at how much a program has written.
@@ -46,7 +46,7 @@ def _program(archive: Path) -> str:
         if shutil.which(name) and (name != "unar" or shutil.which("lsar")):
             return name
     wanted = "unar" if rar else "7-Zip (7zz) or unar"
-    raise Unavailable(f"{archive.name} needs the program {wanted}: install it and run it again")
+    raise Unavailable(f"{archive.name} needs the program {wanted}: install it, then {RETRY}")
 
 
 def _gathered(archive: Path, temporary: Path) -> Path:

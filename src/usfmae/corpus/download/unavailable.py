@@ -10,6 +10,9 @@ from pathlib import Path
 #: Errors of the operating system that mean: no room (EFBIG: a limit on the size of files).
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+#: What a person runs where the cause may have gone.
+RETRY = "`snakemake retry`"
+
 
 class Unavailable(Exception):
     """The dataset cannot be had now; the message says why and what a person can do.
@@ -23,7 +26,7 @@ class Damaged(Unavailable):
 
 
 def no_room(folder: Path) -> Unavailable:
-    return Unavailable(f"the disk is full, or a quota used up, at {folder}: make room and run it again")
+    return Unavailable(f"the disk is full, or a quota used up, at {folder}: make room, then {RETRY}")
 
 
 def too_large(archive: Path, limit: int) -> Unavailable:

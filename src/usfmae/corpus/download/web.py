@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from urllib3.exceptions import HTTPError
 
 import usfmae
-from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.download.unavailable import RETRY, Unavailable
 from usfmae.settings.access import Download
 
 T = TypeVar("T")
@@ -81,12 +81,12 @@ class Web:
                 reason = str(broken)
                 wait = min(BACKOFF * 2**attempt, 60) if broken.wait is None else broken.wait
             if wait > PATIENCE:
-                raise Unavailable(f"{reason}, for another {wait / 60:.0f} minutes: run it again then")
+                raise Unavailable(f"{reason}, for another {wait / 60:.0f} minutes: {RETRY} then")
             if attempt < self.download.attempts:
                 print(f"{reason}; attempt {attempt + 2} in {wait:.0f} s", flush=True)
                 time.sleep(wait)
         raise Unavailable(
-            f"{reason}, {self.download.attempts + 1} times: run it again later, it goes on from there"
+            f"{reason}, {self.download.attempts + 1} times: {RETRY} later, which goes on from there"
         )
 
     @contextmanager
