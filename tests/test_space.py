@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from stand_in import stand_in
 
 from usfmae.corpus.download import space
+from usfmae.corpus.download.catalogues import FileToFetch
 from usfmae.corpus.download.fetch import fetch
-from usfmae.corpus.download.space import space_table, space_text
+from usfmae.corpus.download.space import need_room, space_table, space_text
+from usfmae.corpus.download.unavailable import Unavailable
 from usfmae.settings.access import Download
 from usfmae.settings.datasets import Dataset
 
@@ -70,8 +73,11 @@ def test_the_table_says_what_does_not_fit(tmp_path: Path) -> None:
     lines = space_text(DATASETS, tmp_path / "not there yet").splitlines()
     assert [line.split()[0] for line in lines if "does not fit" in line] == ["huge"]
     assert "unknown" in lines[3]
-    assert lines[-1] == "needed 120.0 GB, and 1 datasets of unknown size; free 8.0 GB: they do not all fit"
-    assert space_text({"small": DATASETS["small"]}, tmp_path).endswith("free 8.0 GB: they fit")
+    needed = "needed at least 120.0 GB, and 1 datasets of unknown size"
+    assert lines[-1] == f"{needed}; free 8.0 GB: they do not all fit"
+    assert space_text({"small": DATASETS["small"]}, tmp_path) == "\n".join(
+        [*lines[:2], "needed 5.0 GB; free 8.0 GB: they fit"]
+    )
 
 
 def test_a_dataset_that_does_not_fit_is_refused_before_its_first_byte(tmp_path: Path) -> None:
@@ -80,3 +86,19 @@ def test_a_dataset_that_does_not_fit_is_refused_before_its_first_byte(tmp_path: 
         assert server.seen == []
     assert fetched["status"] == "unavailable"
     assert "10.00 GB to download, 105.00 GB unpacked, 8.00 GB free" in fetched["reason"]
+
+
+def test_an_archive_of_which_nobody_says_what_it_unpacks_to_takes_at_least_its_own_size_again(
+    tmp_path: Path,
+) -> None:
+    assert space_text({"half": dataset(bytes=5_000_000_000)}, tmp_path).endswith(
+        "needed at least 10.0 GB; free 8.0 GB: they do not all fit"
+    )
+    for name, fits in (("scans.zip", False), ("scans.png", True)):
+        access = {"host": "http", "files": [{"name": name, "url": URL, "bytes": 5_000_000_000}]}
+        need = partial(need_room, dataset(access=access), [FileToFetch(name, URL, 5_000_000_000)], tmp_path)
+        if fits:  # a loose file is on the disk once
+            need()
+        else:
+            with pytest.raises(Unavailable, match=r"5\.00 GB to download, at least 5\.00 GB unpacked, 8\.00"):
+                need()

@@ -20,6 +20,7 @@ from usfmae.corpus.download.unavailable import Damaged, Unavailable
 MOST_FILES = 1_000_000
 #: Bytes that a path can have (PATH_MAX); a zip keeps the target of a link as the content of a file.
 LONGEST_PATH = 4096
+ENDINGS = r"\.(zip|tar|(tar\.|t)(gz|bz2?|xz)|7z|rar|change2zip|(7z|zip)\.001)$"
 LITTER = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 
 
@@ -36,6 +37,10 @@ class Member:
     open: Callable[[], Any] = BytesIO
     file: Path | None = None
     """Where it lies, for a member that a program has unpacked."""
+
+
+def has_archive_name(name: str) -> bool:
+    return re.search(ENDINGS, name, re.IGNORECASE) is not None
 
 
 def zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:

@@ -1,4 +1,8 @@
-"""How much room datasets need, and how much there is."""
+"""How much room datasets need, and how much there is.
+
+Images hardly shrink in an archive: where nobody says how much one unpacks to, it is counted as its own size,
+which is the least.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usfmae.corpus.download.catalogues import FileToFetch
-from usfmae.corpus.download.unavailable import Unavailable
+from usfmae.corpus.download.members import has_archive_name
+from usfmae.corpus.download.unavailable import RETRY, Unavailable
 from usfmae.settings.datasets import Dataset
 
 if TYPE_CHECKING:
@@ -42,8 +47,8 @@ def space_text(datasets: Mapping[str, Dataset], resources: Path) -> str:
     """The table for people, against the free disk: what is still needed in all, and what does not fit."""
     table = space_table(datasets, resources)
     free = _free(resources) / GB
-    known = table["download_gb"].fillna(0) + table["unpacked_gb"].fillna(0)
-    table["needed"] = (known - table["there_gb"]).clip(lower=0)
+    download = table["download_gb"].fillna(0)
+    table["needed"] = (download + table["unpacked_gb"].fillna(download) - table["there_gb"]).clip(lower=0)
     lines = [f"{'dataset':<24}{'GB download':>12}{'GB unpacked':>12}{'GB there':>10}"]
     for row in table.itertuples():
         sizes = [
@@ -52,27 +57,30 @@ def space_text(datasets: Mapping[str, Dataset], resources: Path) -> str:
         ]
         too_large = "  does not fit" if row.needed > free else ""
         lines.append(f"{row.dataset:<24}{sizes[0]:>12}{sizes[1]:>12}{row.there_gb:>10.2f}{too_large}")
-    unknown = int(table[["download_gb", "unpacked_gb"]].isna().any(axis=1).sum())
+    unknown = int(table["download_gb"].isna().sum())
+    least = "at least " if table["unpacked_gb"].isna().any() else ""
     more = f", and {unknown} datasets of unknown size" if unknown else ""
     verdict = "they do not all fit" if table["needed"].sum() > free else "they fit"
-    lines.append(f"needed {table['needed'].sum():.1f} GB{more}; free {free:.1f} GB: {verdict}")
+    lines.append(f"needed {least}{table['needed'].sum():.1f} GB{more}; free {free:.1f} GB: {verdict}")
     return "\n".join(lines)
 
 
 def need_room(dataset: Dataset, missing: list[FileToFetch], folder: Path) -> None:
-    """Refuses a dataset that does not fit, before its first byte. What is not known counts as nothing.
+    """Refuses a dataset that does not fit, before its first byte. A file of unknown size counts as nothing.
 
     Raises Unavailable with the figures.
     """
     known = [file.bytes for file in missing if file.bytes is not None]
     complete = len(known) == len(missing)
     download = sum(known) if complete else max(sum(known), _download(dataset) or 0)
-    unpacked, free = dataset.unpacked_bytes or 0, _free(folder)
+    packed = sum(file.bytes or 0 for file in missing if has_archive_name(file.name))
+    unpacked, free = dataset.unpacked_bytes or packed, _free(folder)
     if download + unpacked > free:
-        unpacks = f"{unpacked / GB:.2f}" if unpacked else "an unknown number of"
+        least = "" if dataset.unpacked_bytes else "at least "
         raise Unavailable(
-            f"there is no room for it: {download / GB:.2f} GB to download, {unpacks} GB unpacked, "
-            f"{free / GB:.2f} GB free at {folder}: make room, or leave it out of the corpus"
+            f"there is no room for it: {download / GB:.2f} GB to download, {least}{unpacked / GB:.2f} GB "
+            f"unpacked, {free / GB:.2f} GB free at {folder}: make room, then {RETRY}, or leave it out of the "
+            "corpus"
         )
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from usfmae.corpus.download import programs
-from usfmae.corpus.download.members import Member, named, tar_members, zip_members
+from usfmae.corpus.download.members import ENDINGS, Member, has_archive_name, named, tar_members, zip_members
 from usfmae.corpus.download.unavailable import NO_ROOM, Damaged, Unavailable, no_room, too_large
 from usfmae.progress import progress
 from usfmae.record import sha256
@@ -56,7 +56,6 @@ MAGIC = {
     b"BZh": "tar",
     b"\xfd7zXZ": "tar",
 }
-ENDINGS = r"\.(zip|tar|(tar\.|t)(gz|bz2?|xz)|7z|rar|change2zip|(7z|zip)\.001)$"
 
 
 @dataclass
@@ -96,7 +95,7 @@ def is_archive(path: Path) -> bool:
 
     Other files that happen to be zip archives (.xlsx, .npz) or are only compressed (.nii.gz) are not.
     """
-    if re.search(ENDINGS, path.name, re.IGNORECASE):
+    if has_archive_name(path.name):
         return True
     return not path.suffix and _magic(path) is not None
 
