@@ -65,7 +65,7 @@ def permutation_by_subject(a: Estimate, b: Estimate, metric: str, *, resamples: 
     by_subject = np.asarray(np.bincount(rows, shares), dtype=np.float64)  # (S,)
     observed = float(by_subject.sum())
     turned = np.flatnonzero(by_subject)  # a share of zero stays zero
-    exact = 2.0 ** len(turned) <= resamples
+    exact = len(turned) <= np.log2(resamples)
     if exact:
         bits = np.arange(2 ** len(turned))[:, None] >> np.arange(len(turned)) & 1
         sums = (1.0 - 2 * bits) @ by_subject[turned]
