@@ -19,8 +19,11 @@ def test_the_graph_in_the_docs_is_the_workflows(capsys: pytest.CaptureFixture[st
     files = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")]
     rules = set(re.findall(r"^(?:rule|checkpoint) (\w+):", "\n".join(files), re.MULTILINE))
     targets = {"verify", "retry", "pin", "export", "label_efficiency", "shortcuts"}
-    # Features are cached for frozen encoders alone, which this study does not have.
-    assert set(re.findall(r"\w+", drawn.split("flowchart TB")[1])) == rules - targets - {"extract_features"}
+    # Features are cached for frozen encoders alone, and frames embedded for an audit: not in this study.
+    assert set(re.findall(r"\w+", drawn.split("flowchart TB")[1])) == rules - targets - {
+        "extract_features",
+        "embed_frames",
+    }
 
 
 def test_an_arrow_that_others_imply_is_left_out() -> None:

@@ -29,9 +29,42 @@ rule curate_dataset:
         "../scripts/curate_dataset.py"
 
 
+# Only for a corpus whose `duplicates` name a model.
+rule embed_frames:
+    input:
+        frames=lambda w: curated_files(w.corpus, settings.members(w.corpus), FRAMES),
+        weights=lambda w: weights_file(
+            settings.models[settings.corpora[w.corpus].duplicates.model].checkpoint
+        ),
+    output:
+        "results/corpus/{corpus}/embeddings.npy",
+    log:
+        "logs/corpus/{corpus}/embeddings.log",
+    benchmark:
+        "logs/corpus/{corpus}/embeddings.tsv"
+    conda:
+        "../../envs/usfmae.yaml"
+    resources:
+        mem_mb=5000,
+        runtime=240,
+    params:
+        model=lambda w: settings.models[settings.corpora[w.corpus].duplicates.model].effective(),
+        encoder=lambda w: encoder_shape(settings, settings.corpora[w.corpus].duplicates.model),
+        version=STAGE_VERSION["corpus"],
+    message:
+        "Embedding the frames of corpus {wildcards.corpus}"
+    script:
+        "../scripts/embed_frames.py"
+
+
 rule audit_corpus:
     input:
         curated=lambda w: curated_files(w.corpus, settings.members(w.corpus)),
+        embeddings=lambda w: (
+            f"results/corpus/{w.corpus}/embeddings.npy"
+            if settings.corpora[w.corpus].duplicates.model
+            else []
+        ),
         fetched=lambda w: [f"resources/{d}/fetched.json" for d in settings.members(w.corpus)],
     output:
         duplicates="results/corpus/{corpus}/duplicates.parquet",

@@ -14,7 +14,12 @@ with logged(snakemake.log[0], snakemake.resources.get("attempt", 1)):
     members = settings.members(name)
     simulated = set(settings.simulated(members))
     folder = Path(snakemake.output.groups).parent
-    audit(settings.corpora[name].model_copy(update={"datasets": members}), folder)
+    embeddings = snakemake.input.get("embeddings")
+    audit(
+        settings.corpora[name].model_copy(update={"datasets": members}),
+        folder,
+        Path(str(embeddings)) if embeddings else None,
+    )
     write_table(folder / "availability.csv", availability(members, folder, Path("resources")))
     corpus_samples(folder, members, simulated, folder / "samples")
     duplicate_pairs(folder, members, simulated, folder / "duplicates")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from usfmae.corpus.audit.verification import least_correlation
@@ -41,7 +43,7 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
         )
     pairs = products.table("corpus", name, "duplicates.parquet")
     if pairs is not None and len(pairs):
-        parts.append(_duplicates(name, pairs, settings, exhibits))
+        parts.append(_duplicates(name, pairs, settings, _embedded_by(folder, products), exhibits))
         if (folder / "duplicates.png").exists():
             alt = f"Contact sheet of duplicate frames, {count(len(pairs), 'pair')} in all."
             parts.append(embedded(folder / "duplicates", alt, "The pairs side by side."))
@@ -87,14 +89,27 @@ def _availability(
     return parts
 
 
-def _duplicates(name: str, pairs: pd.DataFrame, settings: Corpus, exhibits: Exhibits) -> Table:
+def _embedded_by(folder: Path, products: Products) -> str:
+    """What the caption says of candidates by embedding: empty where none were asked for."""
+    model = products.settings.corpora[folder.name].duplicates.model
+    if model is None or not (folder / "embeddings.npy").exists():
+        return ""
+    title = products.settings.models[model].title
+    if not len(np.load(folder / "embeddings.npy", mmap_mode="r")):
+        return f" Neighbours by the embeddings of {title} were not looked for: its weights are missing."
+    return f" Candidates are also the nearest neighbours by the embeddings of {title}."
+
+
+def _duplicates(
+    name: str, pairs: pd.DataFrame, settings: Corpus, candidates: str, exhibits: Exhibits
+) -> Table:
     shown = tables_corpus.duplicates_table(strongest_first(pairs).head(PAIRS))
     least = least_correlation(settings.duplicates.correlation, settings.size)
     caption = (
         f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
         f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or fine detail that "
         f"correlates at least {least:.2g} after alignment. All frames of both subjects stay on "
-        f"one side of every split. At most {PAIRS} pairs are listed."
+        f"one side of every split.{candidates} At most {PAIRS} pairs are listed."
     )
     prose = {"Frame", "The same picture as", "Kind", "Across subjects", "Labels differ"}
     return exhibits.table(f"{name}_duplicates", shown, caption, prose)

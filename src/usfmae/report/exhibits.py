@@ -39,6 +39,7 @@ class Exhibits:
 
     def __init__(self, figures: Path, tables: Path) -> None:
         self.figures, self.tables = figures, tables
+        figures.mkdir(parents=True, exist_ok=True)  # a study without a task has none
 
     def table(self, name: str, frame: pd.DataFrame, caption: str, prose: set[str]) -> Table:
         """Writes `<tables>/<name>.csv`, `.md` and `.tex` with the cells as the page shows them."""

@@ -17,8 +17,11 @@ def broken_references(s: Settings) -> Iterator[tuple[list[str], str, str, list[s
         for name in [names] if isinstance(names, str) else names or []:
             references.append((path, kind, name, known))
 
+    with_weights = [key for key, model in s.models.items() if model.checkpoint]
     for key, corpus in s.corpora.items():
         add(["corpora", key, "datasets"], "dataset", corpus.datasets, s.datasets)
+        kind = "model with `weights: checkpoint` called"
+        add(["corpora", key, "duplicates", "model"], kind, corpus.duplicates.model, with_weights)
     folds = max((s.tasks[task].split.folds for task in s.study.tasks if task in s.tasks), default=0)
     used = set(s.study.pretrain)
     for key, model in s.models.items():

@@ -25,6 +25,9 @@ class Duplicates(Strict):
     """Confirmed: correlation of the aligned frames' fine detail at least this at 128 px and more, and at
     64 px and less half-way from it to 1. Copies of real frames reach 0.6 to 1, other frames
     0.3, and frames taken moments apart of one patient 0.3 to 0.7."""
+    model: str | None = None
+    """A model with published weights, whose embeddings' nearest neighbours are candidates too; null: none. It
+    takes a pass of each frame; where the weights cannot be had, the report says so."""
 
 
 class Corpus(Strict):

@@ -1,4 +1,4 @@
-"""A map of a corpus as a pretrained encoder sees it: frames as points, near where they are alike."""
+"""A corpus as an encoder sees it: a map of its frames, near where they are alike; vectors for the audit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
 
 from usfmae.models.checkpoints import load_encoder
+from usfmae.models.classifiers import build_classifier
 from usfmae.models.mae import build_encoder
+from usfmae.models.weights import MissingWeights
 from usfmae.progress import progress
-from usfmae.record import write_json, write_table
-from usfmae.settings.models import Encoder
+from usfmae.record import atomic, write_json, write_table
+from usfmae.settings.models import Encoder, Model
 from usfmae.settings.pretraining import PretrainRecipe
 from usfmae.settings.study import Embedding
 from usfmae.training.batches import FrameStore, normalise, to_float
@@ -72,6 +74,26 @@ def embed_corpus(
             "kl_divergence": float(tsne.kl_divergence_),
         },
     )
+
+
+def embed_frames(
+    folders: list[Path], model: Model, encoder: Encoder | None, weights: Path, out: Path
+) -> None:
+    """Writes `embeddings.npy` of docs/contracts.md: float32 `(N, D)` of length 1, of every frame of the
+    curated datasets in `folders`, by a model with published weights (their `fetched.json`). Without a row
+    where the weights are not here: the audit then goes without."""
+    store = FrameStore(folders)
+    features = np.empty((0, 0), dtype=np.float32)
+    shape = {"classes": 2, "size": store.size, "channels": store.channels}
+    try:
+        network = build_classifier(model, encoder, weights=weights, **shape)
+    except MissingWeights as reason:
+        print(f"No neighbours by embedding: {reason}")
+    else:
+        if len(store):
+            features = pooled_tokens(network, store, np.arange(len(store)))
+    with atomic(out) as temporary:
+        np.save(temporary, features)
 
 
 def drawn(datasets: pd.Series, most: int, seed: int) -> NDArray[np.intp]:

@@ -18,14 +18,24 @@ from usfmae.settings.study import Corpus
 OVERLAY = 0.001
 
 
-def audit(corpus: Corpus, folder: Path) -> None:
+def audit(corpus: Corpus, folder: Path, embeddings: Path | None = None) -> None:
     """Writes `duplicates.parquet`, `groups.parquet`, `overlaps.csv` and `curation.csv` into `folder`, which
-    holds the curated datasets. Raises ValueError where the files of a dataset do not match.
+    holds the curated datasets. `embeddings`: `embeddings.npy`, which may be empty.
+
+    Raises ValueError where the files of a dataset do not match.
     """
     folders = [folder / dataset for dataset in corpus.datasets]
     table, frames = read_corpus(folders)
     letterboxed = corpus.resize == "letterbox"
-    pairs = find_pairs(table, frames, read_thumbnails(folders), corpus.duplicates, letterboxed=letterboxed)
+    vectors = None if embeddings is None else np.load(embeddings)
+    pairs = find_pairs(
+        table,
+        frames,
+        read_thumbnails(folders),
+        corpus.duplicates,
+        letterboxed=letterboxed,
+        embeddings=vectors if vectors is not None and len(vectors) else None,
+    )
     write_table(folder / "duplicates.parquet", pairs)
     write_table(folder / "groups.parquet", groups(table, pairs))
     write_table(folder / "overlaps.csv", overlaps(table, pairs))
