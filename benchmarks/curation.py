@@ -1,168 +1,197 @@
-"""Speed and memory of curation on real files, beside the bare decoder in the same run.
+"""Speed and memory of curation on files of each kind, beside the bare decoder in the same run.
 
     USFMAE_REAL_DATA=… python -m benchmarks.curation
 
-Prints a Markdown table and the machine's load. Speeds are frames for each second of processor time, which
-another job disturbs less than the clock, with one worker: medians of seven rounds, in which each has its
-turn; a share is the median of the shares within the rounds. The bare decoder is the library's documented
-way from a file to an array, one thread: Pillow's `np.asarray(image)`, PyAV's `to_ndarray` in RGB, pydicom's
-`iter_pixels`, SimpleITK's `GetArrayFromImage`. It decodes the very frames that curation decodes.
+Both sides get the very same frames: those that the table of a first curation lists. A speed is these frames
+for each second of processor time, which another job disturbs less than the clock; a share is what curation
+has of the bare decoder's speed. Medians of the rounds, in which each side has its turn; shares are taken
+within a round. The bare decoder is the fastest of the libraries that `benchmarks.curation_files` names for
+the kind.
 
-Curation gets the same pixels (their digests are the same) with less: JPEG through OpenCV, other stills out of
-Pillow's memory through Arrow, and of a grey video the luma alone. It then adds a digest of all pixels, the
-crop, the overlays, a thumbnail, two hashes, the resizing, both writes of the arrays (chunk, then dataset) and
-the table. Memory is the largest resident set of the job and of its worker, added.
+Curation without cleaning, 224 px, one worker: it decodes, and adds the box, the overlays, a thumbnail, two
+hashes, a digest of all pixels, the resizing, both writes of the arrays (chunk, then dataset) and the table.
 
-Every frame is kept but in the last two columns: there, videos and volumes are sampled by the rule that a
-dataset of config/openus46.yaml has. Speed is still that of all frames in the files, used or not.
+Two tables: every frame kept, and clips and volumes sampled by the rule that a dataset of config/openus46.yaml
+has, where curation seeks the frames if the container has an index of key frames and the bare decoder decodes
+up to the last one.
+
+Memory is that of the whole job with two workers, as the workflow runs it: the largest sum of the proportional
+set sizes (a page that processes share counts once) of parent and workers, read every 10 ms or so.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-import numpy as np
 import yaml
 
-# name → pattern below USFMAE_REAL_DATA, times each file is linked, how it is decoded, dataset whose rule of
-# sampling is measured as well. Few files are linked more than once, so that what a dataset costs whatever its
-# size (0.1 s) counts as little as in a release.
-KINDS = {
-    "PNG, grey (BUS-BRA)": ("bus_bra/Images/*.png", 1, "still", None),
-    "JPEG, as released (MMOTU-2D)": ("mmotu_2d/*/*/*.[jJ][pP][gG]", 6, "still", None),
-    "JPEG, rescaled to 384 px (MMOTU-2D)": ("mmotu_2d_384/*/*/*.[jJ][pP][gG]", 1, "still", None),
-    "video, AVI (POCUS)": ("pocus/pocus_videos/*/*.avi", 3, "video", "pocus"),
-    "video, MP4 (POCUS)": ("pocus/pocus_videos/*/*.mp4", 2, "video", "pocus"),
-    "DICOM (pydicom's samples)": ("pydicom_us/*.dcm", 10, "dicom", None),
-    "volume, MHA and MHD (PLUS)": ("plus_us/TestImages/*.mh[ad]", 15, "volume", "segthy"),
-}
-ROUNDS = 7
+from benchmarks.curation_files import KINDS, Kind, prepare
+
+#: Decoders whose name is not the library's.
+LIBRARIES = {"opencv": "OpenCV", "pillow": "Pillow", "pyav": "PyAV", "simpleitk": "SimpleITK"}
+LIBRARIES |= {"scipy": "SciPy", "numpy": "NumPy"}
 REGISTRY = Path(__file__).parents[1] / "config/openus46.yaml"
 
 
-def still(path: Path) -> int:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return int(np.asarray(image).ndim > 0)
-
-
-def video(path: Path) -> int:
-    import av
-    from av.video.reformatter import VideoReformatter
-
-    count, reformatter = 0, VideoReformatter()
-    with av.open(str(path)) as container:
-        container.streams.video[0].thread_type = "NONE"
-        for frame in container.decode(video=0):
-            reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            count += 1
-    return count
+def sampling_of(key: str) -> dict[str, int]:
+    """The registry's rule for a dataset."""
+    rule: dict[str, int] = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["datasets"][key]["sampling"]
+    return rule
 
 
-def dicom(path: Path) -> int:
-    from pydicom.pixels import iter_pixels
+def curated(release: Path, out: Path, sampling: dict[str, int], workers: int = 1) -> Any:
+    """Table of the curated release; its arrays are in `out`."""
+    from usfmae.corpus.curation.frames import curate
+    from usfmae.settings.datasets import Dataset
+    from usfmae.settings.study import Corpus
 
-    return sum(1 for _ in iter_pixels(path))
+    entry = {"title": "x", "anatomy": "x", "access": {"host": "folder"}, "licence": {"name": "x"}}
+    entry |= {"citation": "x", "exclude": ["*.raw"], "sampling": sampling}
+    fetched = out.parent / "fetched.json"
+    fetched.write_text(json.dumps({"status": "available", "root": str(release)}))
+    corpus = Corpus(datasets=["x"], size=224)
+    return curate("x", Dataset.model_validate(entry), corpus, fetched, out, workers=workers)
 
 
-def volume(path: Path) -> int:
-    import SimpleITK as sitk
-
-    return len(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """User and system time of this process and of those that it waits for."""
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """(user and system time of this process and of those that it waits for, time by the clock)."""
 
     def spent() -> float:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
-    before = spent()
+    before, started = spent(), time.perf_counter()
     work()
-    return spent() - before
+    return spent() - before, time.perf_counter() - started
 
 
-def measure(kind: str, release: Path, out: Path) -> dict[str, float]:
-    """Speeds and memory of one kind; run in a process of its own."""
-    from usfmae.corpus.curation.frames import curate
-    from usfmae.settings.datasets import Dataset
-    from usfmae.settings.study import Corpus
+def compare(kind: Kind, release: Path, out: Path, sampling: dict[str, int], rounds: int) -> dict[str, Any]:
+    """Speeds on the release; run in a process of its own. Raises SystemExit where a file is not read."""
+    import cv2
 
-    decode = {"still": still, "video": video, "dicom": dicom, "volume": volume}[KINDS[kind][2]]
-    files = sorted(path for path in release.iterdir() if path.suffix not in (".raw", ".json"))
-    entry = {"title": "x", "anatomy": "x", "access": {"host": "folder"}, "licence": {"name": "x"}}
-    entry |= {"citation": "x", "exclude": ["*.raw"]}
-    corpus, fetched = Corpus(datasets=["x"], size=224), release / "fetched.json"
-    samplings: dict[str, dict[str, int]] = {"curated": {}}
-    if like := KINDS[kind][3]:
-        registry = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))
-        samplings["sampled"] = registry["datasets"][like]["sampling"]
-    frames, seconds = 0, defaultdict[str, list[float]](list)
-    for round_number in range(ROUNDS):
-        started = time.monotonic()
-        frames = 0
+    cv2.setNumThreads(1)
+    table = curated(release, out / "first", sampling)
+    if table["drop_reason"].fillna("").str.startswith("unreadable").any():
+        raise SystemExit(f"{release}: {table['drop_reason'].value_counts().to_dict()}")
+    wanted = {release / source: sorted(found) for source, found in table.groupby("source")["frame_index"]}
 
-        def decode_all() -> None:
-            nonlocal frames
-            frames = sum(map(decode, files))
+    def decode_all(decoder: Callable[..., Any]) -> None:
+        given = sum(1 for path, indices in wanted.items() for _ in decoder(path, indices))
+        assert given == len(table), f"{decoder.__name__} gives {given} frames of {len(table)}"
 
-        seconds["bare"].append(processor_seconds(decode_all))
-        for name, sampling in samplings.items():
-            dataset, where = (
-                Dataset.model_validate(entry | {"sampling": sampling}),
-                out / f"{name}-{round_number}",
-            )
-            seconds[name].append(
-                processor_seconds(lambda: curate("x", dataset, corpus, fetched, where, workers=1))  # noqa: B023
-            )
-        print(f"{kind}: round {round_number + 1}, {time.monotonic() - started:.0f} s", file=sys.stderr)
-    memory = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    speeds = {name: frames / median(taken) for name, taken in seconds.items()}
-    shares = {
-        f"{name} share": median(bare / own for bare, own in zip(seconds["bare"], seconds[name], strict=True))
-        for name in samplings
+    sides: dict[str, Callable[[], object]] = {
+        decoder.__name__: lambda decoder=decoder: decode_all(decoder) for decoder in kind.decoders
     }
-    return {"files": len(files), "frames": frames, "memory": sum(memory) / 1024} | speeds | shares
+    sides["curation"] = lambda: curated(release, out / "again", sampling)
+    processor, clock = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    for _ in range(rounds):
+        for name, work in sides.items():
+            used, passed = seconds_of(work)
+            processor[name].append(used)
+            clock[name].append(passed)
+            shutil.rmtree(out / "again", ignore_errors=True)
+    bare = min((decoder.__name__ for decoder in kind.decoders), key=lambda name: median(processor[name]))
+
+    def share(seconds: dict[str, list[float]]) -> float:
+        return median(a / b for a, b in zip(seconds[bare], seconds["curation"], strict=True))
+
+    speeds = {name: len(table) / median(taken) for name, taken in processor.items()}
+    return {"frames": len(table), "bare": bare, "share": share(processor), "clock": share(clock)} | speeds
+
+
+def largest_memory(process: subprocess.Popen[Any]) -> float:
+    """Until the process ends: the largest sum of proportional set sizes of it and its children, in MB."""
+    largest, job = 0, Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None:
+        total = 0
+        with suppress(OSError):  # one that has just ended
+            for one in (process.pid, *job.read_text().split()):
+                lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        largest = max(largest, total)
+        time.sleep(0.01)
+    return largest / 1024
+
+
+def measure(name: str, rounds: int, data: Path) -> dict[str, list[str]]:
+    """The kind's row of each table."""
+    with tempfile.TemporaryDirectory() as folder:
+        release, out = Path(folder) / "release", Path(folder) / "out"
+        prepare(KINDS[name], data, release)
+        out.mkdir()
+        command = [sys.executable, "-m", "benchmarks.curation", "--rounds", str(rounds), "--kind", name]
+        command += ["--release", str(release), "--out", str(out)]
+        shown = f"{name} (*)" if KINDS[name].made else name
+        rows = {"all": [shown], "sampled": [shown]}
+        for table in ("all", "sampled") if KINDS[name].like else ("all",):
+            done = subprocess.run([*command, "--table", table], stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            print(f"{name}, {table}: {found}", file=sys.stderr)
+            speeds = [f"{found[side]:,.0f}" for side in (found["bare"], "curation")]
+            shares = [f"{found[which] * 100:.0f} %" for which in ("share", "clock")]
+            rows[table] += [
+                f"{found['frames']:,}",
+                LIBRARIES.get(found["bare"], found["bare"]),
+                *speeds,
+                *shares,
+            ]
+        with subprocess.Popen([*command, "--table", "memory"]) as job:
+            rows["all"].append(f"{largest_memory(job):.0f} MB")
+        if job.returncode:
+            raise SystemExit(f"{name}: curation with two workers failed")
+    return rows
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
+    parser = argparse.ArgumentParser(description="Speed and memory of curation, by kind of file.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--kind", help="only this one")
+    parser.add_argument("--release", type=Path, help="in a process of its own: the files")
+    parser.add_argument("--out", type=Path, help="and where their arrays go")
+    parser.add_argument("--table", choices=("all", "sampled", "memory"), default="all")
+    told = parser.parse_args()
+    if told.release:
+        kind = KINDS[told.kind]
+        if told.table == "memory":
+            curated(told.release, told.out / "first", {}, workers=2)
+        else:
+            sampling = sampling_of(kind.like or "") if told.table == "sampled" else {}
+            print(json.dumps(compare(kind, told.release, told.out, sampling, told.rounds)))
+            shutil.rmtree(told.out / "first")
         return
-    data = Path(os.environ["USFMAE_REAL_DATA"])
-    print("| kind | files | frames | bare decoder | curation | share | memory | sampled | share |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for kind, (pattern, times, *_) in KINDS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            release, out = Path(folder) / "release", Path(folder) / "out"
-            release.mkdir()
-            for number, path in enumerate(sorted(data.glob(pattern)) * times):
-                (release / f"{number:05d}{path.suffix}").symlink_to(path)
-            for path in data.glob(f"{pattern.rpartition('/')[0]}/*.raw"):  # values that an .mhd header names
-                (release / path.name).symlink_to(path)
-            (release / "fetched.json").write_text(json.dumps({"status": "available", "root": "."}))
-            command = [sys.executable, __file__, kind, str(release), str(out)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        sampled = found.get("sampled")
-        last = f"{sampled:.0f} /s | {found['sampled share']:.0%} |" if sampled else "| |"
-        print(
-            f"| {kind} | {found['files']:,} | {found['frames']:,} | {found['bare']:.0f} /s | "
-            f"{found['curated']:.0f} /s | {found['curated share']:.0%} | {found['memory']:.0f} MB | {last}"
-        )
-    print("\nload average", " ".join(f"{load:.1f}" for load in os.getloadavg()))
+    from benchmarks import measure as common
+
+    names = [told.kind] if told.kind else list(KINDS)
+    rows = [measure(name, told.rounds, Path(os.environ["USFMAE_REAL_DATA"])) for name in names]
+    columns = [
+        "kind",
+        "frames",
+        "bare decoder",
+        "its frames/s",
+        "curation, frames/s",
+        "share",
+        "by the clock",
+    ]
+    print(common.table([*columns, "memory, two workers"], [row["all"] for row in rows]))
+    print("\nSampled:\n")
+    print(common.table(columns, [row["sampled"] for row in rows if len(row["sampled"]) > 1]))
+    print(
+        f"\n{common.processor()}; {told.rounds} rounds; load average {common.load()}; (*): made of real ones"
+    )
 
 
 if __name__ == "__main__":
