@@ -18,6 +18,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
         fetched = {
             "status": "unavailable" if gone else "available",
             "reason": "needs a form" if gone else None,
+            "files": [{"path": p} for p in ("a.png", "b.mp4", "broken.png", "mask.png", "README.TXT")],
         }
         (tmp_path / "resources" / name).mkdir(parents=True)
         (tmp_path / "resources" / name / "fetched.json").write_text(json.dumps(fetched))
@@ -35,6 +36,11 @@ def test_files_subjects_and_frames_are_counted_as_they_lie_on_disk(table: pd.Dat
     assert tuple(table.loc["told", ["status", "files", "subjects", "frames"]]) == ("available", 3, 1, 41)
 
 
+def test_frames_that_were_never_asked_for_and_files_without_a_frame_are_counted(table: pd.DataFrame) -> None:
+    # 40 frames in the video, two of them asked for; the mask.
+    assert tuple(table.loc["told", ["not_sampled", "other_files"]]) == (38, 1)
+
+
 def test_subjects_that_the_release_does_not_tell_are_unknown_and_not_as_many_as_files(
     table: pd.DataFrame,
 ) -> None:
@@ -44,4 +50,4 @@ def test_subjects_that_the_release_does_not_tell_are_unknown_and_not_as_many_as_
 
 def test_what_cannot_be_had_keeps_its_reason_and_counts_nothing(table: pd.DataFrame) -> None:
     assert tuple(table.loc["gated", ["status", "reason"]]) == ("unavailable", "needs a form")
-    assert table.loc["gated", ["files", "subjects", "frames"]].isna().all()
+    assert table.loc["gated", "files":"other_files"].isna().all()

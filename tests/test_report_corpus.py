@@ -135,3 +135,19 @@ def test_a_task_whose_images_could_not_be_had_says_so_in_place_of_results(tmp_pa
     assert "weights missing" not in neck
     kidney = page.split('id="task-kidney"')[1].split("</section>")[0]
     assert "data missing" not in kidney
+
+
+def test_what_was_never_looked_at_stands_beside_what_was_dropped() -> None:
+    curation = pd.DataFrame({"dataset": ["clips", "stills"], "finding": "kept", "frames": [30, 8]})
+    counts = {"dataset": ["clips", "stills"], "not_sampled": [970, None], "other_files": [0, 0]}
+    shown = curation_table(curation, pd.DataFrame(counts)).set_index("Dataset")
+    assert list(shown.columns) == ["Kept", "Frames not sampled"]
+    assert shown["Frames not sampled"].to_dict() == {"clips": "970", "stills": "0"}
+
+
+def test_the_pairs_to_look_at_are_those_that_leak_and_are_least_alike() -> None:
+    pairs = pd.DataFrame(
+        [("same subject", False, 0.5), ("equal", True, 1.0), ("doubtful", True, 0.51), ("sure", True, 0.9)],
+        columns=["frame_a", "across_subjects", "correlation"],
+    ).assign(labels_differ=False, frame_b="b")
+    assert worst_first(pairs)["frame_a"].tolist() == ["doubtful", "sure", "equal", "same subject"]

@@ -11,7 +11,7 @@ import pandas as pd
 from usfmae.corpus.audit.verification import least_correlation
 from usfmae.report import tables_corpus
 from usfmae.report.exhibits import Exhibits, Picture, Table, embedded
-from usfmae.report.figures_corpus import PAIRS, strongest_first
+from usfmae.report.figures_corpus import PAIRS, worst_first
 from usfmae.report.products import Products
 from usfmae.report.words import count
 from usfmae.settings.study import Corpus
@@ -37,10 +37,13 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
         parts.append(embedded(folder / "samples", alt, "Frames after curation, with the release's labels."))
     curation = products.table("corpus", name, "curation.csv")
     if curation is not None:
-        caption = "What curation kept, dropped and flagged, and why: frames, or pairs of frames."
-        parts.append(
-            exhibits.table(f"{name}_curation", tables_corpus.curation_table(curation), caption, {"Dataset"})
+        caption = (
+            "What curation kept, dropped and flagged, and why: frames, or pairs of frames. Frames not "
+            "sampled were left by the dataset's `sampling`; files without frames are masks, previews and "
+            "what its patterns leave out."
         )
+        shown = tables_corpus.curation_table(curation, found)
+        parts.append(exhibits.table(f"{name}_curation", shown, caption, {"Dataset"}))
     pairs = products.table("corpus", name, "duplicates.parquet")
     if pairs is not None and len(pairs):
         parts.append(_duplicates(name, pairs, settings, _embedded_by(folder, products), exhibits))
@@ -103,13 +106,14 @@ def _embedded_by(folder: Path, products: Products) -> str:
 def _duplicates(
     name: str, pairs: pd.DataFrame, settings: Corpus, candidates: str, exhibits: Exhibits
 ) -> Table:
-    shown = tables_corpus.duplicates_table(strongest_first(pairs).head(PAIRS))
+    shown = tables_corpus.duplicates_table(worst_first(pairs).head(PAIRS))
     least = least_correlation(settings.duplicates.correlation, settings.size)
     caption = (
         f"{count(len(pairs), 'pair')} of frames that count as the same picture, "
         f"{pairs['across_subjects'].sum():,} of them across subjects: equal pixels, or fine detail that "
         f"correlates at least {least:.2g} after alignment. All frames of both subjects stay on "
-        f"one side of every split.{candidates} At most {PAIRS} pairs are listed."
+        f"one side of every split.{candidates} At most {PAIRS} pairs are listed: those "
+        "across subjects first, of these the least alike."
     )
     prose = {"Frame", "The same picture as", "Kind", "Across subjects", "Labels differ"}
     return exhibits.table(f"{name}_duplicates", shown, caption, prose)

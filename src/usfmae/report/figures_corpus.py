@@ -46,10 +46,9 @@ def corpus_samples(corpus: Path, datasets: list[str], simulated: set[str], out: 
 def duplicate_pairs(corpus: Path, datasets: list[str], simulated: set[str], out: Path) -> None:
     """The pairs of `duplicates.parquet` side by side with their evidence; `<out>.png` and `<out>.pdf`.
 
-    Pairs across subjects come first, then those with different labels; at most 12 are drawn. Arguments as
-    in `corpus_samples`.
+    The worst come first (`worst_first`); at most 12 are drawn. Arguments as in `corpus_samples`.
     """
-    pairs = strongest_first(pd.read_parquet(corpus / "duplicates.parquet"))
+    pairs = worst_first(pd.read_parquet(corpus / "duplicates.parquet"))
     shown = pairs.head(PAIRS)
     lines = max(1, -(-len(shown) // 3))
     words = "No two frames count as the same picture"
@@ -81,10 +80,11 @@ def duplicate_pairs(corpus: Path, datasets: list[str], simulated: set[str], out:
     save(figure, out)
 
 
-def strongest_first(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Duplicate pairs, those that could leak into another part or contradict themselves first."""
-    columns = ["across_subjects", "labels_differ", "frame_a", "frame_b"]
-    return pairs.sort_values(columns, ascending=[False, False, True, True])
+def worst_first(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Duplicate pairs: those that could leak into another part or contradict themselves first, of these the
+    least alike, because they need a person's eye and equal pixels need none."""
+    columns = ["across_subjects", "labels_differ", "correlation", "frame_a", "frame_b"]
+    return pairs.sort_values(columns, ascending=[False, False, True, True, True])
 
 
 def _samples(folder: Path) -> pd.DataFrame:

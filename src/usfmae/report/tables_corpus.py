@@ -32,9 +32,16 @@ def dataset_table(frames: dict[str, pd.DataFrame], settings: Settings) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def curation_table(curation: pd.DataFrame) -> pd.DataFrame:
-    """`curation.csv` as a row a dataset, a column a finding."""
+def curation_table(curation: pd.DataFrame, availability: pd.DataFrame | None) -> pd.DataFrame:
+    """`curation.csv` as a row a dataset, a column a finding; beside it what was not looked at, as far as any
+    dataset of `availability.csv` has some."""
     counts = curation.groupby(["dataset", "finding"], sort=False)["frames"].sum().unstack(fill_value=0)
+    if availability is not None:
+        unseen = {"not_sampled": "frames not sampled", "other_files": "files without frames"}
+        found = (
+            availability.set_index("dataset").reindex(columns=list(unseen)).rename(columns=unseen).fillna(0)
+        )
+        counts = counts.join(found.loc[:, found.any()])
     return counts.map("{:,.0f}".format).rename(columns=str.capitalize).rename_axis("Dataset").reset_index()
 
 
