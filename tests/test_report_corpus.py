@@ -13,6 +13,8 @@ from fake_results import write, write_corpus
 from fake_study import KIDNEY, NECK, study
 
 from usfmae.record import write_table
+from usfmae.report.figures_corpus import worst_first
+from usfmae.report.tables_corpus import curation_table
 from usfmae.settings import Settings, settings_from
 
 AVAILABILITY = pd.DataFrame(
