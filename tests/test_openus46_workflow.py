@@ -45,7 +45,9 @@ def test_a_dataset_that_is_not_there_is_a_result_and_the_rest_goes_on(folder: Pa
 
 
 def test_a_corrected_word_of_the_registry_makes_no_audit_stale(folder: Path) -> None:
-    corrected = "datasets={kidney_us: {overlaps: {simulated_breast: shared}, counts: {files: 3}}, "
+    corrected = (
+        "datasets={kidney_us: {overlaps: {simulated_breast: {expected: none, note: x}}, counts: {files: 3}}, "
+    )
     corrected += "us105: {licence: {name: no licence stated}}}"
     assert planned(run(folder, "corpus", "-n", "--config", corrected)) == {}
 

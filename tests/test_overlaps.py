@@ -21,6 +21,7 @@ TABLE = pd.DataFrame(
     {
         "frame_id": ["heads/1", "heads/2", "heads/3", "brains/1", "brains/2", "hearts/1"],
         "dataset": ["heads", "heads", "heads", "brains", "brains", "hearts"],
+        "official_split": ["train", "test", None, "train", "test", None],
     }
 )
 
@@ -32,6 +33,14 @@ def test_what_two_datasets_share_is_counted_from_both_sides_whichever_comes_firs
     row = overlaps(TABLE, found).set_index(["dataset_a", "dataset_b"]).loc[("brains", "heads")]
     assert (row["exact_pairs"], row["near_pairs"], row["across_subjects"]) == (1, 2, 3)
     assert (row["frames_of_a"], row["frames_of_b"]) == (2, 3)
+
+
+def test_copies_in_two_parts_of_an_official_split_are_counted_apart() -> None:
+    found = pairs(
+        ("heads/1", "heads/2", "near"), ("heads/2", "heads/3", "near"), ("brains/1", "heads/2", "near")
+    )
+    table = overlaps(TABLE, found).set_index(["dataset_a", "dataset_b"])["across_splits"]
+    assert table.to_dict() == {("heads", "heads"): 1, ("brains", "heads"): 0}
 
 
 def test_a_dataset_that_holds_a_picture_twice_is_a_pair_with_itself() -> None:

@@ -73,27 +73,64 @@ def verdicts(root: Path, **entries: dict[str, Any]) -> dict[tuple[str, str], str
     return dict(zip(zip(found.index, found["And"], strict=True), found["Verdict"], strict=True))
 
 
+def said(expected: str = "shared", note: str = "by name", **more: Any) -> dict[str, Any]:
+    return {"expected": expected, "note": note, **more}
+
+
 def test_an_expectation_is_confirmed_refuted_or_cannot_be_checked(root: Path) -> None:
-    said = {
-        "kidney": {"neck": "resized", "kidney": "clips"},
-        "neck": {"kidney": "by name"},
-        "scans": {"neck": "likely", "elsewhere": "maybe"},
+    words = {
+        "kidney": {"neck": said(note="resized"), "kidney": said(note="clips")},
+        "neck": {"kidney": said()},
+        "scans": {"neck": said("unknown"), "elsewhere": said("none")},
     }
-    assert verdicts(root, **{name: {"overlaps": words} for name, words in said.items()}) == {
+    assert verdicts(root, **{name: {"overlaps": overlaps} for name, overlaps in words.items()}) == {
         ("elsewhere", "scans"): "not checkable",
-        ("kidney", "kidney"): "not found",
-        ("kidney", "neck"): "confirmed",
+        ("kidney", "kidney"): "refuted, none found",
+        ("kidney", "neck"): "confirmed, 2 frames; confirmed, 3 frames",
         ("neck", "neck"): "not expected",
         ("neck", "scans"): "not checkable",  # nothing of scans is there
     }
     row = table(root, "demo_overlaps").loc["kidney"].set_index("And").loc["neck"]
-    assert (row["Expected"], row["Frames of the second"]) == ("resized by name", "3")
+    assert (row["Said before"], row["Frames of the second"]) == ("resized by name", "3")
+
+
+@pytest.mark.parametrize(
+    ("overlap", "verdict"),
+    [
+        (said(frames=3), "confirmed, 3 of 3 frames"),
+        (said(frames=999), "confirmed in part, 3 of 999 frames"),
+        (said("none"), "refuted, 3 frames"),
+        (said("unknown"), "found, 3 frames"),
+    ],
+)
+def test_what_was_found_is_held_against_what_and_how_much_was_expected(
+    root: Path, overlap: dict[str, Any], verdict: str
+) -> None:
+    assert verdicts(root, neck={"overlaps": {"kidney": overlap}})["kidney", "neck"] == verdict
+
+
+def test_nothing_found_confirms_that_none_was_expected(root: Path) -> None:
+    found = verdicts(root, kidney={"overlaps": {"kidney": said("none")}})
+    assert found["kidney", "kidney"] == "confirmed, none found"
+    found = verdicts(root, kidney={"overlaps": {"kidney": said("unknown")}})
+    assert found["kidney", "kidney"] == "none found"
+
+
+def test_copies_that_lie_on_one_side_of_the_official_split_do_not_confirm_that_it_leaks(root: Path) -> None:
+    found = verdicts(root, neck={"overlaps": {"neck": said(across_splits=True)}})
+    assert found["neck", "neck"] == "refuted, none found across the official parts"
+    file = root / "results/corpus/demo/overlaps.csv"
+    before = pd.read_csv(file)
+    write_table(file, before.assign(across_splits=2))
+    found = verdicts(root, neck={"overlaps": {"neck": said(across_splits=True)}})
+    write_table(file, before)
+    assert found["neck", "neck"].startswith("confirmed, ")
 
 
 def test_a_corrected_word_changes_the_verdict_without_an_audit(root: Path) -> None:
     assert verdicts(root) == {("kidney", "neck"): "not expected", ("neck", "neck"): "not expected"}
-    corrected = verdicts(root, neck={"overlaps": {"neck": "one sweep"}})
-    assert corrected["neck", "neck"] == "confirmed"
+    corrected = verdicts(root, neck={"overlaps": {"neck": said()}})
+    assert corrected["neck", "neck"].startswith("confirmed, ")
 
 
 def test_a_count_that_differs_from_the_published_one_is_shown_and_an_unknown_is_not_compared(

@@ -11,7 +11,7 @@ import yaml
 
 from usfmae.record import atomic
 from usfmae.settings.access import FolderAccess, Remote
-from usfmae.settings.datasets import Dataset, DatasetsFile
+from usfmae.settings.datasets import Dataset, Overlap, DatasetsFile
 
 ROOT = Path(__file__).resolve().parents[3]
 REGISTRY = ROOT / "config/openus46.yaml"
@@ -148,7 +148,12 @@ def _file(file: Any) -> str:
 def _overlaps(name: str, datasets: Mapping[str, Dataset]) -> dict[str, str]:
     """What a dataset shares with others, whichever of the two says it."""
     said_there = {other: of.overlaps[name] for other, of in datasets.items() if name in of.overlaps}
-    return said_there | datasets[name].overlaps
+    return {other: _expected(overlap) for other, overlap in (said_there | datasets[name].overlaps).items()}
+
+
+def _expected(overlap: Overlap) -> str:
+    frames = f", {overlap.frames:,} frames" if overlap.frames else ""
+    return f"expected: {overlap.expected}{frames}. {overlap.note}"
 
 
 def _sampling(dataset: Dataset) -> str:

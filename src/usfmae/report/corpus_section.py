@@ -54,10 +54,10 @@ def corpus_section(name: str, products: Products, exhibits: Exhibits) -> dict[st
     shown = None if overlaps is None else tables_corpus.overlaps_table(overlaps, frames, products.settings)
     if shown is not None and len(shown):
         caption = (
-            "Frames that two datasets share, or one holds twice. What the registry expects is confirmed, not "
-            "found, or not checkable where a side is missing."
+            "Frames that two datasets share, or one holds twice. What the registry said before is confirmed, "
+            "refuted, or not checkable where a side is missing."
         )
-        prose = {"Dataset", "And", "Expected", "Verdict"}
+        prose = {"Dataset", "And", "Said before", "Verdict"}
         parts.append(exhibits.table(f"{name}_overlaps", shown, caption, prose))
     return {
         "title": name,

@@ -9,6 +9,10 @@ import pandas as pd
 
 from usfmae.report.words import number
 from usfmae.settings import Settings
+from usfmae.settings.datasets import Overlap
+
+#: Share of the expected frames from which an overlap is confirmed: a dropped or blank frame has no copy.
+MOST = 0.9
 
 
 def dataset_table(frames: dict[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
@@ -113,43 +117,64 @@ def _differing_labels(published: dict[str, int], frames: pd.DataFrame) -> str:
 def overlaps_table(
     overlaps: pd.DataFrame, frames: dict[str, pd.DataFrame], settings: Settings
 ) -> pd.DataFrame:
-    """A row a pair of datasets that share frames (`overlaps.csv`) or that the registry expects to.
+    """A row a pair of datasets that share frames (`overlaps.csv`) or of which the registry says something.
 
-    `frames`: `frames.parquet` of each dataset of the corpus. The verdict is `confirmed`, `not found`,
-    `not checkable` where a side has no frame in this corpus, or `not expected`.
+    `frames`: `frames.parquet` of each dataset of the corpus. The verdict is `_verdict`'s, `not checkable`
+    where a side has no frame in this corpus, or `not expected`.
     """
-    words = _expected(list(frames), settings)
+    said = _expected(list(frames), settings)
     present = {name for name, table in frames.items() if table["drop_reason"].isna().any()}
     found = {(row["dataset_a"], row["dataset_b"]): row for _, row in overlaps.iterrows()}
     counts = {
         "exact_pairs": "Equal pairs",
         "near_pairs": "Near pairs",
         "across_subjects": "Across subjects",
+        "across_splits": "Across official parts",
         "frames_of_a": "Frames of the first",
         "frames_of_b": "Frames of the second",
     }
     rows = []
-    for a, b in sorted(found.keys() | words.keys()):
-        if (a, b) in found:
-            verdict = "confirmed" if (a, b) in words else "not expected"
+    for a, b in sorted(found.keys() | said.keys()):
+        numbers = {column: int(found[a, b].get(column, 0)) if (a, b) in found else 0 for column in counts}
+        if (a, b) not in said:
+            verdict = "not expected"
+        elif {a, b} <= present:
+            verdict = "; ".join(
+                dict.fromkeys(_verdict(overlap, numbers, at_first=name == a) for name, overlap in said[a, b])
+            )
         else:
-            verdict = "not found" if {a, b} <= present else "not checkable"
-        numbers = found.get((a, b), dict.fromkeys(counts, 0))
+            verdict = "not checkable"
+        words = " ".join(dict.fromkeys(overlap.note for _, overlap in said.get((a, b), [])))
         rows.append(
             {"Dataset": a, "And": b}
             | {title: f"{numbers[column]:,}" for column, title in counts.items()}
-            | {"Expected": words.get((a, b), ""), "Verdict": verdict}
+            | {"Said before": words, "Verdict": verdict}
         )
     return pd.DataFrame(rows)
 
 
-def _expected(datasets: list[str], settings: Settings) -> dict[tuple[str, str], str]:
-    """(dataset, dataset), in the order of the alphabet → what the registry says at either of them."""
-    said: dict[tuple[str, str], list[str]] = {}
+def _verdict(overlap: Overlap, numbers: dict[str, int], *, at_first: bool) -> str:
+    """What was found of what one dataset expects: of its own frames, with the number where one is known."""
+    n = numbers["frames_of_a" if at_first else "frames_of_b"]
+    if overlap.expected == "unknown":
+        return f"found, {n:,} frames" if n else "none found"
+    if overlap.expected == "none":
+        return f"refuted, {n:,} frames" if n else "confirmed, none found"
+    if not n or (overlap.across_splits and not numbers["across_splits"]):
+        return "refuted, none found" + (" across the official parts" if n else "")
+    if overlap.frames is None:
+        return f"confirmed, {n:,} frames"
+    whole = "confirmed" if n >= MOST * overlap.frames else "confirmed in part"
+    return f"{whole}, {n:,} of {overlap.frames:,} frames"
+
+
+def _expected(datasets: list[str], settings: Settings) -> dict[tuple[str, str], list[tuple[str, Overlap]]]:
+    """(dataset, dataset), in the order of the alphabet → what the registry says, and at which of them."""
+    said: dict[tuple[str, str], list[tuple[str, Overlap]]] = {}
     for name in datasets:
-        for other, text in settings.datasets[name].overlaps.items():
-            said.setdefault((min(name, other), max(name, other)), []).append(text)
-    return {pair: " ".join(dict.fromkeys(texts)) for pair, texts in said.items()}
+        for other, overlap in settings.datasets[name].overlaps.items():
+            said.setdefault((min(name, other), max(name, other)), []).append((name, overlap))
+    return said
 
 
 def _counted(value: int | None) -> str:

@@ -84,6 +84,18 @@ class Counts(Strict):
     """Files of each label."""
 
 
+class Overlap(Strict):
+    """What two datasets share, or one holds twice, before anybody has looked at the pictures."""
+
+    expected: Literal["shared", "none", "unknown"]
+    """`shared`: frames are; `none`: none among the files that are used; `unknown`: nobody can say."""
+    frames: Annotated[int | None, Field(ge=1)] = None
+    """Frames of this dataset with a copy in the other one; null: not known how many."""
+    across_splits: bool = False
+    """Of one dataset: the copies lie in different parts of its official split."""
+    note: Text
+
+
 class Dataset(Strict):
     """One dataset."""
 
@@ -133,8 +145,8 @@ class Dataset(Strict):
 
     in_usf_mae: Annotated[bool | None, NO_EFFECT] = None
     """Whether USF-MAE was pretrained on it; null: not known."""
-    overlaps: Annotated[dict[str, str], NO_EFFECT] = {}
-    """Other dataset, or this one → frames that are known or suspected to be shared."""
+    overlaps: Annotated[dict[str, Overlap], NO_EFFECT] = {}
+    """Other dataset, or this one → what is known or suspected to be shared."""
     notes: Annotated[list[str], NO_EFFECT] = []
     """Known doubts and traps."""
 
