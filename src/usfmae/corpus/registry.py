@@ -11,7 +11,7 @@ import yaml
 
 from usfmae.record import atomic
 from usfmae.settings.access import FolderAccess, Remote
-from usfmae.settings.datasets import Dataset, Overlap, DatasetsFile
+from usfmae.settings.datasets import Dataset, DatasetsFile, Overlap
 
 ROOT = Path(__file__).resolve().parents[3]
 REGISTRY = ROOT / "config/openus46.yaml"
